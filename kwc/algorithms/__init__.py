@@ -1,0 +1,69 @@
+"""The shipped algorithms, one file each, and the registry that artifacts name them by."""
+
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+from kwc.algorithms.clustering import Clustering
+from kwc.algorithms.lossless import Lossless
+from kwc.algorithms.low_rank import LowRank
+from kwc.algorithms.pruning import Pruning
+from kwc.algorithms.quantization import Quantization
+from kwc.compressor import Chain, CompressionError, WeightCompressor
+
+ENTRY_POINTS = "kwc.algorithms"
+
+_registry: dict[str, type[WeightCompressor]] = {}
+
+
+def register(cls: type[WeightCompressor]) -> type[WeightCompressor]:
+    """Class decorator that lets artifacts name an algorithm of your own.
+
+    A package does the same for its users by an entry point in the group `kwc.algorithms`.
+
+    Raises:
+        CompressionError: another class has that name already.
+    """
+    taken = _registry.get(cls.name)
+    if taken is not None and (taken.__module__, taken.__qualname__) != (
+        cls.__module__,
+        cls.__qualname__,
+    ):
+        raise CompressionError(
+            f"The name {cls.name!r} of {cls.__qualname__} belongs to {taken.__module__}."
+            f"{taken.__qualname__}; set another `name` on your class."
+        )
+    _registry[cls.name] = cls
+    return cls
+
+
+for _cls in (Chain, Clustering, Lossless, LowRank, Pruning, Quantization):
+    register(_cls)
+
+
+def by_name(name: str, config: Mapping[str, Any]) -> WeightCompressor:
+    """Rebuilds the algorithm that an artifact names.
+
+    The name is only looked up among registered classes and installed entry points; nothing that a
+    file says is imported.
+
+    >>> by_name("quantization", {"bits": 4})
+    Quantization(bits=4)
+
+    Raises:
+        CompressionError: the name is unknown or the hyperparameters are not those of the class.
+    """
+    if name not in _registry:
+        for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
+            register(entry_point.load())
+    if name not in _registry:
+        raise CompressionError(
+            f"No algorithm is called {name!r}; there are {', '.join(sorted(_registry))}. Install "
+            "the package that has it, or call kwc.algorithms.register on its class."
+        )
+    try:
+        if name == Chain.name:
+            return Chain(tuple(by_name(*link) for link in config["links"]))
+        return _registry[name](**config)
+    except (TypeError, KeyError, ValueError) as error:
+        raise CompressionError(f"{name!r} cannot be built from {dict(config)}: {error}") from error

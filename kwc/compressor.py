@@ -1,0 +1,320 @@
+"""The contract between a compression algorithm and everything else.
+
+An algorithm knows one weight. It is a frozen dataclass of hyperparameters whose methods are pure:
+what it trains and what it remembers is passed in and returned as `Variables`. It never sees a
+layer, a model, a file or gin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from etils import epy
+
+from kwc import ops as kwc_ops
+from kwc.schedules import Step
+
+with epy.lazy_imports():
+    import tensorflow as tf
+
+
+class CompressionError(ValueError):
+    """A model, rule, weight or file that kwc cannot take; the message names cause and mend."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightInfo:
+    """What an algorithm may know about its weight.
+
+    Attributes:
+        path: structural path in the model, such as `encoder/layer_0/attention/kernel`.
+        shape: shape of the weight, such as `(3, 3, 64, 128)`.
+        dtype: name of its dtype, such as `float32`.
+        input_axes: axes that are summed over when the layer uses the weight.
+        output_axes: axes that number the output channels. Together the two name every axis once.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    input_axes: tuple[int, ...] = ()
+    output_axes: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        if not self.input_axes and not self.output_axes:
+            split = max(len(self.shape) - 1, 0)
+            object.__setattr__(self, "input_axes", tuple(range(split)))
+            object.__setattr__(self, "output_axes", tuple(range(split, len(self.shape))))
+        if sorted(self.input_axes + self.output_axes) != list(range(len(self.shape))):
+            raise ValueError(
+                f"input_axes {self.input_axes} and output_axes {self.output_axes} must name each "
+                f"axis of shape {self.shape} once."
+            )
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return kwc_ops.size(self.shape)
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """`(rows, columns)`: the products of the input and of the output dimensions."""
+        return (
+            kwc_ops.size([self.shape[axis] for axis in self.input_axes]),
+            kwc_ops.size([self.shape[axis] for axis in self.output_axes]),
+        )
+
+
+class Variables(NamedTuple):
+    """The named tensors that stand for one weight.
+
+    Attributes:
+        params: floating-point tensors that the optimizer trains.
+        state: tensors that it does not train: masks, assignments, counters.
+    """
+
+    params: Mapping[str, Any] = {}
+    state: Mapping[str, Any] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightCompressor:
+    """Base class of every algorithm. A subclass is a frozen dataclass of hyperparameters.
+
+    The defaults describe an algorithm that trains the weight as it is and stores it exactly.
+    Methods called while a graph is traced (`project`, `penalty`, `update`) use TensorFlow;
+    `init` and `compress` use NumPy; `decompress` uses only the operations of `kwc.ops`.
+    """
+
+    name: ClassVar[str] = "weight_compressor"
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "name" not in vars(cls):
+            cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+    def check(self, info: WeightInfo) -> None:
+        """Raises `CompressionError` if the algorithm cannot take a weight of this shape."""
+
+    def param_shapes(self, info: WeightInfo) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of each array of `Variables.params`."""
+        return {"weight": info.shape}
+
+    def init(self, weight: np.ndarray, info: WeightInfo, step: Step) -> Variables:
+        """Builds the variables from the pretrained weight. Called once per weight.
+
+        Args:
+            weight: float32 array of `info.shape`.
+            info: the weight's shape and axes.
+            step: `index` 0; `total` 0 for post-training compression.
+
+        Returns:
+            Variables of float32 params and of state of any dtype, as arrays.
+        """
+        return Variables(params={"weight": weight})
+
+    def project(
+        self, v: Variables, info: WeightInfo, training: bool | tf.Tensor, seed: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the weight that the layer computes with. Called on every forward pass.
+
+        Args:
+            v: the current variables, as tensors.
+            info: the weight's shape and axes.
+            training: whether the layer runs in training mode.
+            seed: int32 tensor [2] for `tf.random.stateless_*`; new at each step.
+
+        Returns:
+            float32 tensor of `info.shape`, differentiable with respect to `v.params`.
+        """
+        return v.params["weight"]
+
+    def penalty(self, v: Variables, info: WeightInfo) -> tf.Tensor | None:
+        """Returns the expected bits of this weight, a float32 scalar, or None for no penalty."""
+        return None
+
+    def update(
+        self, v: Variables, info: WeightInfo, step: Step, gradients: Mapping[str, tf.Tensor]
+    ) -> Variables:
+        """Returns the variables after an optimizer step; a tensor returned as it came is kept.
+
+        Args:
+            v: the variables after the optimizer's step.
+            info: the weight's shape and axes.
+            step: `index` counts the steps done, an int64 tensor.
+            gradients: the step's gradient of each param, summed over replicas, computed when read.
+        """
+        return v
+
+    def compress(self, v: Variables, info: WeightInfo) -> dict[str, np.ndarray]:
+        """Packs the variables into few named arrays of few distinct small values.
+
+        No array may hold more elements than the weight. Where there is a bool array `mask`, the
+        artifact stores the other arrays of its shape only where it is true, and 0 elsewhere.
+        """
+        return {"weight": np.asarray(v.params["weight"])}
+
+    def decompress(self, ops: kwc_ops.Ops, packed: Mapping[str, Any], info: WeightInfo) -> Any:
+        """Rebuilds the weight, of `info.shape`, from what `compress` returned."""
+        return packed["weight"]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether `project` returns the weight itself, so that nothing needs to be injected."""
+        return False
+
+    def config(self) -> dict[str, Any]:
+        """Returns the hyperparameters as JSON values; a schedule is given by its final value."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {key: getattr(value, "final", value) for key, value in fields.items()}
+
+    def __rshift__(self, other: WeightCompressor) -> Chain:
+        """`prune >> cluster`: the right algorithm compresses the params of the left one."""
+        return Chain((*links(self), *links(other)))
+
+
+def overrides(compressor: WeightCompressor, method: str) -> bool:
+    """Whether the algorithm, or a link of a chain, has its own `penalty` or `update`."""
+    default = getattr(WeightCompressor, method)
+    return any(getattr(type(link), method) is not default for link in links(compressor))
+
+
+def links(compressor: WeightCompressor) -> tuple[WeightCompressor, ...]:
+    """Returns the algorithms that a compressor consists of: a chain's links, or itself alone."""
+    return compressor.links if isinstance(compressor, Chain) else (compressor,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain(WeightCompressor):
+    """Several algorithms on one weight: each compresses the params of the one before it.
+
+    The variables of the second link for the param `u` of the first are called `u/...`. The first
+    link is projected and decompressed last, so a mask of the first link is applied last. Where
+    the first link packs a `mask`, the arrays of later links are stored only where it is true,
+    under a name that ends in `[mask]`.
+
+    Attributes:
+        links: two or more algorithms.
+    """
+
+    links: tuple[WeightCompressor, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "links", tuple(self.links))
+        if len(self.links) < 2:
+            raise CompressionError(f"A chain needs two or more algorithms; got {self.links}.")
+
+    @property
+    def _first(self) -> WeightCompressor:
+        return self.links[0]
+
+    @property
+    def _rest(self) -> WeightCompressor:
+        return self.links[1] if len(self.links) == 2 else Chain(self.links[1:])
+
+    def _infos(self, info: WeightInfo) -> dict[str, WeightInfo]:
+        """The infos of the first link's params: its weight's axes where the shape is the same."""
+        return {
+            name: dataclasses.replace(info, path=f"{info.path}/{name}")
+            if shape == info.shape
+            else WeightInfo(f"{info.path}/{name}", shape)
+            for name, shape in self._first.param_shapes(info).items()
+        }
+
+    def _outer(self, v: Variables, params: Mapping[str, Any]) -> Variables:
+        return Variables(params, {k: x for k, x in v.state.items() if "/" not in k})
+
+    @staticmethod
+    def _inner(arrays: Mapping[str, Any], name: str) -> dict[str, Any]:
+        prefix = f"{name}/"
+        return {k.removeprefix(prefix): x for k, x in arrays.items() if k.startswith(prefix)}
+
+    def _inner_variables(self, v: Variables, name: str) -> Variables:
+        return Variables(self._inner(v.params, name), self._inner(v.state, name))
+
+    def _projected(self, v: Variables, info: WeightInfo, training, seed) -> Variables:
+        """The first link's variables, each param rebuilt by the rest of the chain."""
+        params = {
+            name: self._rest.project(self._inner_variables(v, name), inner, training, seed)
+            for name, inner in self._infos(info).items()
+        }
+        return self._outer(v, params)
+
+    def check(self, info: WeightInfo) -> None:
+        self._first.check(info)
+        for inner in self._infos(info).values():
+            self._rest.check(inner)
+
+    def param_shapes(self, info: WeightInfo) -> dict[str, tuple[int, ...]]:
+        return {
+            f"{name}/{key}": shape
+            for name, inner in self._infos(info).items()
+            for key, shape in self._rest.param_shapes(inner).items()
+        }
+
+    def init(self, weight: np.ndarray, info: WeightInfo, step: Step) -> Variables:
+        first = self._first.init(weight, info, step)
+        params, state = {}, dict(first.state)
+        for name, inner in self._infos(info).items():
+            rest = self._rest.init(np.asarray(first.params[name]), inner, step)
+            params |= {f"{name}/{key}": x for key, x in rest.params.items()}
+            state |= {f"{name}/{key}": x for key, x in rest.state.items()}
+        return Variables(params, state)
+
+    def project(self, v: Variables, info: WeightInfo, training, seed) -> tf.Tensor:
+        return self._first.project(self._projected(v, info, training, seed), info, training, seed)
+
+    def penalty(self, v: Variables, info: WeightInfo) -> tf.Tensor | None:
+        terms = [
+            self._rest.penalty(self._inner_variables(v, name), inner)
+            for name, inner in self._infos(info).items()
+        ]
+        if overrides(self._first, "penalty"):
+            projected = self._projected(v, info, True, tf.zeros([2], tf.int32))
+            terms.append(self._first.penalty(projected, info))
+        terms = [term for term in terms if term is not None]
+        return tf.add_n(terms) if terms else None
+
+    def update(
+        self, v: Variables, info: WeightInfo, step: Step, gradients: Mapping[str, tf.Tensor]
+    ) -> Variables:
+        params, state = dict(v.params), dict(v.state)
+        for name, inner in self._infos(info).items():
+            rest = self._rest.update(
+                self._inner_variables(v, name), inner, step, self._inner(gradients, name)
+            )
+            params |= {f"{name}/{key}": x for key, x in rest.params.items()}
+            state |= {f"{name}/{key}": x for key, x in rest.state.items()}
+        if overrides(self._first, "update"):
+            projected = self._projected(v, info, False, tf.zeros([2], tf.int32))
+            state |= self._first.update(projected, info, step, {}).state
+        return Variables(params, state)
+
+    def compress(self, v: Variables, info: WeightInfo) -> dict[str, np.ndarray]:
+        seed = np.zeros(2, np.int32)
+        tensors = Variables(*({k: tf.convert_to_tensor(x) for k, x in part.items()} for part in v))
+        projected = self._projected(tensors, info, False, seed)
+        params = {name: np.asarray(value) for name, value in projected.params.items()}
+        packed = self._first.compress(self._outer(v, params), info)
+        packed = {name: array for name, array in packed.items() if name not in params}
+        for name, inner in self._infos(info).items():
+            rest = self._rest.compress(self._inner_variables(v, name), inner)
+            packed |= {f"{name}/{key}": array for key, array in rest.items()}
+        return packed
+
+    def decompress(self, ops: kwc_ops.Ops, packed: Mapping[str, Any], info: WeightInfo) -> Any:
+        outer = {name: array for name, array in packed.items() if "/" not in name}
+        for name, inner in self._infos(info).items():
+            outer[name] = self._rest.decompress(ops, self._inner(packed, name), inner)
+        return self._first.decompress(ops, outer, info)
+
+    @property
+    def is_identity(self) -> bool:
+        return all(link.is_identity for link in self.links)
+
+    def config(self) -> dict[str, Any]:
+        return {"links": [[link.name, link.config()] for link in self.links]}

@@ -1,0 +1,99 @@
+"""The few array operations that decoders are written in, for NumPy and for TensorFlow.
+
+`WeightCompressor.decompress` receives one of the two namespaces, so that a single definition
+serves the TensorFlow-free runtime, eager TensorFlow and an exported graph. Arithmetic operators
+work on the arrays of both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from etils import epy
+
+with epy.lazy_imports():
+    import tensorflow as tf
+
+Array = Any  # np.ndarray or tf.Tensor
+
+
+class NumpyOps:
+    """Decoding operations on `np.ndarray`."""
+
+    @staticmethod
+    def cast(x: Array, dtype: str) -> Array:
+        return np.asarray(x).astype(dtype)
+
+    @staticmethod
+    def reshape(x: Array, shape: Sequence[int]) -> Array:
+        return np.reshape(x, shape)
+
+    @staticmethod
+    def transpose(x: Array, axes: Sequence[int]) -> Array:
+        return np.transpose(x, axes)
+
+    @staticmethod
+    def matmul(a: Array, b: Array) -> Array:
+        return np.matmul(a, b)
+
+    @staticmethod
+    def gather(table: Array, indices: Array) -> Array:
+        """Rows of `table` along its first axis; an index out of range raises `IndexError`."""
+        return np.asarray(table)[indices]
+
+    @staticmethod
+    def where(mask: Array, x: Array) -> Array:
+        """`x` where `mask` is true, else 0."""
+        return np.where(mask, x, np.zeros_like(x))
+
+
+class TensorFlowOps:
+    """Decoding operations on `tf.Tensor`; each is a builtin op of TensorFlow Lite too."""
+
+    @staticmethod
+    def cast(x: Array, dtype: str) -> Array:
+        return tf.cast(x, dtype)
+
+    @staticmethod
+    def reshape(x: Array, shape: Sequence[int]) -> Array:
+        return tf.reshape(x, shape)
+
+    @staticmethod
+    def transpose(x: Array, axes: Sequence[int]) -> Array:
+        return tf.transpose(x, axes)
+
+    @staticmethod
+    def matmul(a: Array, b: Array) -> Array:
+        return tf.matmul(a, b)
+
+    @staticmethod
+    def gather(table: Array, indices: Array) -> Array:
+        return tf.gather(table, tf.cast(indices, tf.int32))
+
+    @staticmethod
+    def where(mask: Array, x: Array) -> Array:
+        return tf.where(mask, x, tf.zeros_like(x))
+
+
+Ops = type[NumpyOps] | type[TensorFlowOps]
+
+
+def to_matrix(ops: Ops, weight: Array, info) -> Array:
+    """Reshapes a weight to `info.matrix_shape`: rows are its input axes, columns its output axes."""
+    return ops.reshape(ops.transpose(weight, info.input_axes + info.output_axes), info.matrix_shape)
+
+
+def from_matrix(ops: Ops, matrix: Array, info) -> Array:
+    """Inverse of `to_matrix`: a `[rows, columns]` matrix back to `info.shape`."""
+    order = info.input_axes + info.output_axes
+    shape = [info.shape[axis] for axis in order]
+    inverse = sorted(range(len(order)), key=order.__getitem__)
+    return ops.transpose(ops.reshape(matrix, shape), inverse)
+
+
+def size(shape: Sequence[int]) -> int:
+    """Number of elements of an array of `shape`."""
+    return math.prod(shape)

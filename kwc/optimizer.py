@@ -1,0 +1,103 @@
+"""What compression adds to an optimizer's step: the rate's gradient before, updates after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from kwc.compressor import overrides
+from kwc.reparameterize import Reparameterization, swap_class
+from kwc.schedules import Step
+
+
+def attach(
+    optimizer: Any,
+    reparameterizations: Sequence[Reparameterization],
+    clock: tf.Variable,
+    total_steps: int,
+    rate_weight: float,
+) -> None:
+    """Extends `optimizer.apply_gradients`, through which every Keras training loop goes.
+
+    Args:
+        optimizer: a Keras optimizer, also a wrapping one (loss scaling, moving average).
+        reparameterizations: the compressed weights.
+        clock: int64 variable that is advanced by 1 at each step.
+        total_steps: number of steps planned.
+        rate_weight: loss per expected bit; its gradient is shared out among the replicas.
+    """
+    original = type(optimizer)
+    penalized = [r for r in reparameterizations if overrides(r.compressor, "penalty")]
+    updated = [r for r in reparameterizations if overrides(r.compressor, "update")]
+
+    def apply_gradients(self, grads_and_vars, *args, **kwargs):
+        grads_and_vars = list(grads_and_vars)
+        if penalized and rate_weight:
+            grads_and_vars = _with_penalty(grads_and_vars, penalized, rate_weight)
+        result = original.apply_gradients(self, grads_and_vars, *args, **kwargs)
+        clock.assign_add(1)
+        gradients = {v.ref(): gradient for gradient, v in grads_and_vars}
+        step = Step(tf.identity(clock), total_steps)
+        for r in updated:
+            before = r.read()
+            after = r.compressor.update(before, r.info, step, _Gradients(r, gradients))
+            r.assign(after, before)
+        return result
+
+    swap_class(optimizer, {"apply_gradients": apply_gradients})
+
+
+def expected_bits(reparameterizations: Sequence[Reparameterization]) -> tf.Tensor:
+    """Sum of the penalties, a float32 scalar in bits; 0 where no algorithm has one."""
+    terms = [r.compressor.penalty(r.read(), r.info) for r in reparameterizations]
+    return tf.add_n([tf.zeros([]), *(term for term in terms if term is not None)])
+
+
+def _with_penalty(
+    grads_and_vars: list[tuple[tf.Tensor, tf.Variable]],
+    reparameterizations: Sequence[Reparameterization],
+    rate_weight: float,
+) -> list[tuple[tf.Tensor, tf.Variable]]:
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    params = [v for r in reparameterizations for v in r.trainable_variables]
+    with tf.GradientTape() as tape:
+        loss = expected_bits(reparameterizations) * (rate_weight / replicas)
+    rate = {
+        v.ref(): gradient
+        for v, gradient in zip(params, tape.gradient(loss, params), strict=True)
+        if gradient is not None
+    }
+
+    def total(gradient, v):
+        if v.ref() not in rate:
+            return gradient
+        return rate[v.ref()] if gradient is None else gradient + rate[v.ref()]
+
+    return [(total(gradient, v), v) for gradient, v in grads_and_vars]
+
+
+class _Gradients(Mapping):
+    """Gradients of one weight's params by name, reduced over the replicas only when read."""
+
+    def __init__(self, reparameterization: Reparameterization, by_variable: Mapping):
+        self._variables = {
+            name: v
+            for name, v in reparameterization.params.items()
+            if by_variable.get(v.ref()) is not None
+        }
+        self._by_variable = by_variable
+
+    def __getitem__(self, name: str) -> tf.Tensor:
+        gradient = tf.convert_to_tensor(self._by_variable[self._variables[name].ref()])
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return gradient
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, gradient)
+
+    def __iter__(self):
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)

@@ -1,0 +1,226 @@
+"""Puts a compressor in the place of a layer's weight, and takes it out again.
+
+The layer's class is swapped for a subclass in which the weight's attribute is a property that
+decodes the trained variables. The layer's own code is not touched and cannot tell the difference,
+so functional, Sequential, subclassed, nested and custom layers are one case.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import types
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tf_keras.src.engine import base_layer_utils
+from tf_keras.src.mixed_precision import autocast_variable
+
+from kwc.compressor import CompressionError, Variables, WeightCompressor, WeightInfo
+from kwc.paths import Holder, Weight
+from kwc.schedules import Step
+
+
+class Reparameterization(tf.Module):
+    """The variables that stand for one weight, and the weight decoded from them.
+
+    Keras tracks it like a sublayer: its params are trainable weights of the layer, its state
+    non-trainable ones, and both are in checkpoints.
+
+    Args:
+        weight: the weight to replace.
+        compressor: the algorithm.
+        total_steps: optimizer steps planned, 0 for post-training compression.
+        clock: int64 variable that counts optimizer steps, shared by the model.
+
+    Raises:
+        CompressionError: the algorithm cannot take the shape, the weight holds NaN or infinity,
+            or what the algorithm builds has another shape than the weight.
+    """
+
+    def __init__(
+        self, weight: Weight, compressor: WeightCompressor, total_steps: int, clock: tf.Variable
+    ):
+        name = weight.variable.name.split(":")[0]
+        super().__init__(name="kwc")
+        self.info: WeightInfo = weight.info
+        self.compressor = compressor
+        self._clock = clock
+        compressor.check(self.info)
+        value = finite(weight.variable.numpy(), self.info.path).astype(np.float32)
+        initial = compressor.init(value, self.info, Step(0, total_steps))
+        self.params = {
+            key: tf.Variable(np.asarray(x, np.float32), trainable=True, name=f"{name}/kwc_{key}")
+            for key, x in initial.params.items()
+        }
+        self.state = {
+            key: tf.Variable(
+                x,
+                trainable=False,
+                name=f"{name}/kwc_{key}",
+                # Replicas see different batches; the first one's state is everyone's.
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+            for key, x in initial.state.items()
+        }
+        shape = tuple(self.project().shape)
+        if shape != self.info.shape:
+            raise CompressionError(
+                f"{compressor.name} makes {self.info.path} {shape} instead of {self.info.shape}: "
+                "kwc does not take algorithms that change an output shape of a layer."
+            )
+
+    # The names that Keras asks a tracked module for.
+    @property
+    def trainable_weights(self) -> list[tf.Variable]:
+        return list(self.trainable_variables)
+
+    @property
+    def non_trainable_weights(self) -> list[tf.Variable]:
+        return [v for v in self.variables if not v.trainable]
+
+    non_trainable_variables = non_trainable_weights
+
+    @property
+    def weights(self) -> list[tf.Variable]:
+        return list(self.variables)
+
+    def read(self) -> Variables:
+        """Returns the current values as tensors."""
+        return Variables(
+            *({key: tf.convert_to_tensor(v) for key, v in part.items()} for part in self._parts())
+        )
+
+    def _parts(self) -> tuple[dict[str, tf.Variable], dict[str, tf.Variable]]:
+        return dict(self.params), dict(self.state)
+
+    def project(self) -> tf.Tensor:
+        """Returns the float32 weight in the current training mode."""
+        training = base_layer_utils.call_context().training
+        weight_seed = zlib.crc32(self.info.path.encode()) >> 1
+        seed = tf.stack([weight_seed, tf.cast(self._clock, tf.int32)])
+        return self.compressor.project(
+            self.read(), self.info, False if training is None else training, seed
+        )
+
+    def __call__(self) -> tf.Tensor:
+        """Returns the weight as the layer reads it, cast as Keras casts a variable there."""
+        weight = tf.cast(self.project(), self.info.dtype)
+        compute = autocast_variable._autocast_dtype.dtype
+        return weight if compute is None else tf.cast(weight, compute)
+
+    def assign(self, new: Variables, old: Variables) -> None:
+        """Writes the values that are not the same tensors as before."""
+        for variables, values, before in zip(self._parts(), new, old, strict=True):
+            for key, value in values.items():
+                if value is not before[key]:
+                    variables[key].assign(value)
+
+
+def finite(value: np.ndarray, path: str) -> np.ndarray:
+    """Returns the array, or raises `CompressionError` where it holds NaN or infinity."""
+    bad = int(np.size(value) - np.sum(np.isfinite(value.astype(np.float64))))
+    if bad:
+        raise CompressionError(
+            f"{path} holds {bad} NaN or infinite values of {np.size(value)}: the model diverged or "
+            "was restored wrongly. Start from a checkpoint whose weights are finite."
+        )
+    return value
+
+
+class Injection:
+    """A weight replaced at every place that holds it; `undo` puts the variable back.
+
+    Args:
+        weight: the weight.
+        reparameterization: what the layers shall read in its place.
+    """
+
+    def __init__(self, weight: Weight, reparameterization: Reparameterization):
+        self._undo: list[Callable[[], None]] = []
+        for holder in weight.holders:
+            self._undo.append(_replace(holder, weight.variable, reparameterization))
+
+    def undo(self) -> None:
+        for undo in reversed(self._undo):
+            undo()
+
+
+def swap_class(instance: Any, members: dict[str, Any]) -> None:
+    """Gives one object a subclass of its class, under the same name, with other members."""
+    original = type(instance)
+    same = {key: getattr(original, key) for key in ("__module__", "__qualname__", "__doc__")}
+    instance.__class__ = types.new_class(
+        original.__name__, (original,), {}, lambda namespace: namespace.update(same | members)
+    )
+
+
+# The instance attributes of a Keras layer in which it keeps account of a variable.
+_ACCOUNTS = (
+    "_trainable_weights",
+    "_non_trainable_weights",
+    "_callable_losses",
+    "_self_tracked_trackables",
+    "_self_unconditional_checkpoint_dependencies",
+    "_self_unconditional_dependency_names",
+)
+
+
+def _replace(
+    holder: Holder, variable: tf.Variable, reparameterization: Reparameterization
+) -> Callable[[], None]:
+    """Swaps the owner's class so that the attribute reads the reparameterization."""
+    owner, attribute = holder.owner, holder.attribute
+    fields = vars(owner)
+    before = {key: copy.copy(fields[key]) for key in _ACCOUNTS if key in fields}
+    original = type(owner)
+
+    for key in ("_trainable_weights", "_non_trainable_weights"):
+        if key in fields:
+            fields[key] = [v for v in fields[key] if v is not variable]
+    if "_callable_losses" in fields:
+        fields["_callable_losses"] = [
+            _repointed(loss, variable, reparameterization) for loss in fields["_callable_losses"]
+        ]
+    dependencies = fields.get("_self_unconditional_checkpoint_dependencies", [])
+    fields["_self_unconditional_checkpoint_dependencies"] = [
+        reference for reference in dependencies if reference.ref is not variable
+    ]
+    fields.get("_self_unconditional_dependency_names", {}).pop(attribute, None)
+    references = fields.get("_obj_reference_counts_dict")
+    count = references.pop(variable, None) if references is not None else None
+    del fields[attribute]
+
+    child = f"_kwc_{attribute}"
+    setattr(owner, child, reparameterization)
+    swap_class(owner, {attribute: property(lambda self: reparameterization())})
+
+    def undo() -> None:
+        owner.__class__ = original
+        delattr(owner, child)
+        fields.update(before)
+        fields[attribute] = variable
+        if count is not None:
+            references[variable] = count
+
+    return undo
+
+
+def _repointed(loss: Any, variable: tf.Variable, read: Callable[[], tf.Tensor]) -> Any:
+    """A regularization loss in which nested partials over the variable read the weight instead.
+
+    The result takes no arguments, as the export of a SavedModel asks.
+    """
+    if not isinstance(loss, functools.partial) or not _mentions(loss, variable):
+        return loss
+    arguments = [a if a is variable else _repointed(a, variable, read) for a in loss.args]
+    return lambda: loss.func(*(read() if a is variable else a for a in arguments))
+
+
+def _mentions(loss: Any, variable: tf.Variable) -> bool:
+    return loss is variable or (
+        isinstance(loss, functools.partial) and any(_mentions(a, variable) for a in loss.args)
+    )

@@ -1,0 +1,28 @@
+"""Reads artifacts without TensorFlow.
+
+>>> import kwc.runtime
+>>> weights = kwc.runtime.load("model.kwc")  # doctest: +SKIP
+"""
+
+import os
+
+import numpy as np
+
+from kwc import artifact
+
+
+def load(path: str | os.PathLike, max_bytes: int = 1 << 34) -> dict[str, np.ndarray]:
+    """Decodes every weight of an artifact.
+
+    Args:
+        path: the `.kwc` file.
+        max_bytes: the most bytes that all decoded arrays together may take.
+
+    Returns:
+        Arrays by structural weight path, in the model's order, of the model's shapes and dtypes.
+
+    Raises:
+        ArtifactError: the file is no artifact, damaged or forged, or its algorithms are unknown.
+    """
+    content = artifact.read(path, max_bytes=max_bytes)
+    return {path: weight.decompress() for path, weight in content.weights.items()}
