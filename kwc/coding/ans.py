@@ -1,0 +1,72 @@
+"""The `ans` coder: order-0 entropy coding of arrays with few distinct values.
+
+constriction does the coding. Its `Categorical(p, perfect=False)` of n weights p starts symbol i at
+trunc(sum(p[:i]) * s) + i with s = (2**24 - n) / sum(p), in floating point. `_model` passes whole
+numbers that sum to 2**24 - n: s is exactly 1, every sum is exact in float64, and symbol i gets a
+slot of exactly p[i] + 1. So no rounding takes place that could differ between machines, and the
+stored bytes mean the same to any decoder with 24-bit frequencies (docs/coding.md).
+"""
+
+import constriction
+import numpy as np
+
+from kwc.coding import bits
+from kwc.coding.dtypes import add_minimum, limits, pattern_dtype, subtract_minimum, to_patterns
+from kwc.coding.errors import CodingError
+from kwc.coding.frequencies import MAX_SYMBOLS, Table, best_table, read_table
+
+_WORD = np.dtype("<u4")
+
+
+class Ans:
+    """A frequency table and an ANS stream. Applies to 2 to 65536 distinct values of any dtype."""
+
+    name = "ans"
+
+    def encode(self, array: np.ndarray) -> bytes | None:
+        """Returns the minimum, the frequency table and the stream."""
+        if array.size < 2:
+            return None
+        minimum, distances = subtract_minimum(to_patterns(array), array.dtype)
+        symbols, indices, counts = np.unique(distances, return_inverse=True, return_counts=True)
+        if not 2 <= len(symbols) <= MAX_SYMBOLS:
+            return None
+        table = best_table(symbols.astype(np.uint64), counts)
+        positions = np.searchsorted(table.symbols, symbols.astype(np.uint64)).astype(np.int32)
+        coder = constriction.stream.stack.AnsCoder()
+        coder.encode_reverse(positions[indices], _model(table))
+        stream = coder.get_compressed().astype(_WORD).tobytes().rstrip(b"\0")
+        return bits.zigzag(minimum) + table.to_bytes() + stream
+
+    def decode(self, data: bytes, count: int, dtype: np.dtype) -> np.ndarray:
+        """Inverts `encode`."""
+        reader = bits.Reader(data)
+        minimum = reader.zigzag()
+        table = read_table(reader, count)
+        if minimum + int(table.symbols[-1]) > limits(dtype)[1]:
+            raise CodingError(f"corrupt data: a value does not fit {dtype.name}")
+        distances = _decode_stream(bytes(reader.rest()), count, table, pattern_dtype(dtype))
+        return add_minimum(minimum, distances, dtype)
+
+
+def _decode_stream(stream: bytes, count: int, table: Table, dtype: np.dtype) -> np.ndarray:
+    """Returns the decoded distances, chunk by chunk so that indices take little memory."""
+    if stream.endswith(b"\0"):
+        raise CodingError("over-long data: an ANS stream ends with a zero byte")
+    words = np.frombuffer(stream + bytes(-len(stream) % _WORD.itemsize), _WORD)
+    coder = constriction.stream.stack.AnsCoder(words.astype(np.uint32))
+    model = _model(table)
+    symbols = table.symbols.astype(dtype)
+    distances = np.empty(count, dtype)
+    for start in range(0, count, bits.CHUNK):
+        chunk = distances[start : start + bits.CHUNK]
+        chunk[:] = symbols[coder.decode(model, len(chunk))]
+    if not coder.is_empty():
+        raise CodingError("corrupt or over-long data: an ANS stream does not end with its array")
+    return distances
+
+
+def _model(table: Table) -> constriction.stream.model.Categorical:
+    """Returns the model whose frequencies are exactly those of the table."""
+    weights = (table.frequencies() - 1).astype(np.float64)
+    return constriction.stream.model.Categorical(weights, lazy=False, perfect=False)

@@ -1,0 +1,135 @@
+"""Frequency tables for entropy coding: counts -> few bytes -> exact integer frequencies.
+
+A table holds one *level* per symbol, a small float with `mantissa` bits of mantissa: level
+L = exponent * 2**mantissa + fraction stands for the weight (2**mantissa + fraction) << exponent.
+Relative precision is all that a code length needs, so 16 symbols take about ten bytes, and the
+mantissa grows with the number of coded elements. The weights become 24-bit frequencies by integer
+arithmetic alone: writer and reader, on any machine, get the same table.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from kwc.coding import bits
+from kwc.coding.errors import CodingError
+
+PRECISION = 24
+"""Frequencies sum to 2**PRECISION: the fixed precision of constriction's Python models."""
+
+MAX_SYMBOLS = 2**16
+"""The largest alphabet of a table."""
+
+_MAX_MANTISSA = 5
+_MAX_EXPONENT = 20
+_MAX_TOTAL_WEIGHT = 2 ** (63 - PRECISION)
+
+
+class Table(NamedTuple):
+    """The alphabet of an array and how often each symbol occurs.
+
+    Attributes:
+        symbols: uint64 [n], increasing from 0; n is 2 to MAX_SYMBOLS.
+        mantissa: bits of mantissa of the levels, 0 to 5.
+        levels: int64 [n], the quantized logarithms of the symbols' weights.
+    """
+
+    symbols: np.ndarray
+    mantissa: int
+    levels: np.ndarray
+
+    def frequencies(self) -> np.ndarray:
+        """Returns int64 [n]: at least 1 each, 2**24 together.
+
+        With C the cumulative weights, the cumulative frequency of symbol i is
+        floor(C_i * (2**24 - n) / C_n) + i.
+
+        Raises:
+            CodingError: if the weights sum to 2**39 or more (the product could pass 63 bits).
+        """
+        count = len(self.levels)
+        exponents, fractions = np.divmod(self.levels, 2**self.mantissa)
+        cumulative = np.cumsum((2**self.mantissa + fractions) << exponents)
+        if cumulative[-1] >= _MAX_TOTAL_WEIGHT:
+            raise CodingError("corrupt data: the weights of a frequency table are too large")
+        right = cumulative * (2**PRECISION - count) // cumulative[-1] + np.arange(1, count + 1)
+        return np.diff(right, prepend=0)
+
+    def to_bytes(self) -> bytes:
+        """Returns the alphabet size, the code parameters, the symbols' gaps and the levels."""
+        gaps = np.diff(self.symbols) - np.uint64(1)
+        steps = np.diff(self.levels, prepend=0)
+        steps = np.where(steps >= 0, 2 * steps, -2 * steps - 1).astype(np.uint64)
+        gap_parameter, step_parameter = bits.rice_parameter(gaps), bits.rice_parameter(steps)
+        return b"".join(
+            [
+                bits.varint(len(self.symbols) - 2),
+                bytes([self.mantissa << 4 | step_parameter + 1, gap_parameter + 1]),
+                bits.rice(gaps, gap_parameter),
+                bits.rice(steps, step_parameter),
+            ]
+        )
+
+
+def read_table(reader: bits.Reader, count: int) -> Table:
+    """Reads what `Table.to_bytes` wrote.
+
+    Args:
+        reader: stands at the table, and is moved behind it.
+        count: the number of elements coded with it, which bounds the alphabet.
+    """
+    size = reader.varint() + 2
+    if size > min(count, MAX_SYMBOLS):
+        raise CodingError(f"corrupt data: an alphabet of {size} symbols for {count} elements")
+    mantissa, step_parameter = divmod(reader.byte(), 16)
+    gap_parameter = reader.byte()
+    gaps = bits.read_rice(reader, size - 1, gap_parameter - 1)
+    steps = bits.read_rice(reader, size, step_parameter - 1).astype(np.int64)
+    levels = np.cumsum(np.where(steps & 1, -(steps >> 1) - 1, steps >> 1))
+    if mantissa > _MAX_MANTISSA or levels.min() < 0 or levels.max() >= _levels(mantissa):
+        raise CodingError("corrupt data: a level of a frequency table is out of range")
+    if sum(gaps.tolist()) + size > 2**64:
+        raise CodingError("corrupt data: a symbol of a frequency table is beyond 64 bits")
+    symbols = np.concatenate([[np.uint64(0)], np.cumsum(gaps + np.uint64(1))])
+    return Table(symbols, mantissa, levels)
+
+
+def best_table(symbols: np.ndarray, counts: np.ndarray) -> Table:
+    """Returns the table with the least sum of its own bytes and the code lengths it gives.
+
+    Args:
+        symbols: uint64 [n], increasing from 0.
+        counts: int64 [n], positive.
+    """
+    return min(_candidates(symbols, counts), key=lambda table: _cost(table, symbols, counts))
+
+
+def _candidates(symbols: np.ndarray, counts: np.ndarray) -> Iterator[Table]:
+    """Yields tables of each precision, over the symbols that occur and over their whole range."""
+    alphabets = [(symbols, counts)]
+    whole_range = int(symbols[-1]) + 1
+    if len(symbols) < whole_range <= min(counts.sum(), 4 * len(symbols), MAX_SYMBOLS):
+        filled = np.full(whole_range, 0.5)
+        filled[symbols] = counts
+        alphabets.append((np.arange(whole_range, dtype=np.uint64), filled))
+    for alphabet, weights in alphabets:
+        for mantissa in range(_MAX_MANTISSA + 1):
+            yield Table(alphabet, mantissa, _quantize(weights / weights.min(), mantissa))
+
+
+def _quantize(weights: np.ndarray, mantissa: int) -> np.ndarray:
+    """Returns the levels nearest to weights of at least 1 (relative to 2**mantissa)."""
+    fractions, exponents = np.frexp(weights)  # weight = fraction * 2**exponent, 0.5 <= fraction < 1
+    levels = (exponents - 1 + 2 * fractions - 1) * 2**mantissa
+    return np.minimum(np.rint(levels).astype(np.int64), _levels(mantissa) - 1)
+
+
+def _levels(mantissa: int) -> int:
+    return _MAX_EXPONENT + 1 << mantissa
+
+
+def _cost(table: Table, symbols: np.ndarray, counts: np.ndarray) -> float:
+    """Returns the bits of the table and of an ideal code by it for all counted elements."""
+    frequencies = table.frequencies()[np.searchsorted(table.symbols, symbols)]
+    return 8 * len(table.to_bytes()) + float(counts @ (PRECISION - np.log2(frequencies)))

@@ -1,0 +1,55 @@
+"""The `planes` coder: each byte of the elements on its own.
+
+The k-th bytes of all elements make plane k. In floats the last plane holds sign and exponent and
+is compressible where the mantissa planes are not; in wide integers the upper planes are nearly
+constant. So each plane gets the coder that suits it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kwc.coding import bits
+from kwc.coding.coder import Coder, cheapest
+from kwc.coding.dtypes import pattern_dtype, to_patterns
+from kwc.coding.errors import CodingError
+
+_BYTE = np.dtype(np.uint8)
+
+
+class Planes:
+    """One code per byte plane. Applies to arrays that have elements of more than one byte."""
+
+    name = "planes"
+
+    def __init__(self, coders: Sequence[Coder]):
+        """Plane codes are drawn from `coders`, and stored by their position in it."""
+        self._coders = tuple(coders)
+
+    def encode(self, array: np.ndarray) -> bytes | None:
+        """Returns for each plane, least significant first: coder, length in bytes, code."""
+        patterns = to_patterns(array)
+        if not patterns.size or patterns.itemsize == 1:
+            return None
+        little_endian = patterns.astype(patterns.dtype.newbyteorder("<"), copy=False)
+        parts = []
+        for plane in little_endian.view(_BYTE).reshape(-1, patterns.itemsize).T:
+            coder, data = cheapest(self._coders, plane)
+            parts += [bytes([self._coders.index(coder)]), bits.varint(len(data)), data]
+        return b"".join(parts)
+
+    def decode(self, data: bytes, count: int, dtype: np.dtype) -> np.ndarray:
+        """Inverts `encode`."""
+        if dtype.itemsize == 1:
+            raise CodingError(f"corrupt data: {dtype.name} has a single byte plane")
+        reader = bits.Reader(data)
+        planes = np.empty((count, dtype.itemsize), _BYTE)
+        for plane in planes.T:
+            index = reader.byte()
+            if index >= len(self._coders):
+                raise CodingError(f"corrupt data: plane coder {index}")
+            code = bytes(reader.take(reader.varint()))
+            plane[:] = self._coders[index].decode(code, count, _BYTE)
+        reader.end()
+        patterns = pattern_dtype(dtype)
+        return planes.reshape(-1).view(patterns.newbyteorder("<")).astype(patterns, copy=False)

@@ -1,0 +1,24 @@
+"""The `raw` coder: the bytes as they are, little-endian."""
+
+import numpy as np
+
+from kwc.coding.dtypes import pattern_dtype, to_patterns
+from kwc.coding.errors import CodingError
+
+
+class Raw:
+    """Little-endian elements in C order. Applies to every array."""
+
+    name = "raw"
+
+    def encode(self, array: np.ndarray) -> bytes:
+        """Returns the elements as little-endian bytes."""
+        patterns = to_patterns(array)
+        return patterns.astype(patterns.dtype.newbyteorder("<"), copy=False).tobytes()
+
+    def decode(self, data: bytes, count: int, dtype: np.dtype) -> np.ndarray:
+        """Inverts `encode`."""
+        if len(data) != count * dtype.itemsize:
+            raise CodingError(f"{len(data)} bytes where {count * dtype.itemsize} are declared")
+        patterns = pattern_dtype(dtype)
+        return np.frombuffer(data, patterns.newbyteorder("<")).astype(patterns)
