@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import struct
-import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ import zstandard
 from kwc import algorithms, coding
 from kwc.algorithms import Lossless
 from kwc.compressor import CompressionError, WeightCompressor, WeightInfo
+from kwc.files import write_atomically
 from kwc.ops import NumpyOps, size
 
 MAGIC = b"kwc"
@@ -144,23 +144,7 @@ def write(
         OSError: the file cannot be written; an existing one is left as it was.
     """
     data, written = to_bytes(weights, metadata or {})
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        os.unlink(temporary)
-        raise OSError(
-            error.errno,
-            f"{error.strerror}; {len(data)} bytes could not be written, nothing was changed",
-            str(path),
-        ) from error
+    write_atomically(path, data)
     return written
 
 

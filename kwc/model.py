@@ -118,8 +118,19 @@ class Compression:
 
     def save(self, path: str | os.PathLike, metadata: Mapping | None = None) -> report.Report:
         """Writes the artifact and reports on each weight. See `kwc.save`."""
+        self._check_complete()
         packed = [entry.pack() for entry in self._entries]
         return self._report(artifact.write(path, packed, metadata))
+
+    def _check_complete(self) -> None:
+        known = {id(entry.weight.variable) for entry in self._entries} | {id(self.clock)}
+        known |= {id(v) for r in self.reparameterizations for v in r.variables}
+        late = [v.name for v in self.model.weights if id(v) not in known]
+        if late:
+            raise CompressionError(
+                f"The model made weights after it was compressed: {', '.join(late[:10])}. Call it "
+                "on one batch before kwc.compress."
+            )
 
     def report(self) -> report.Report:
         """Returns rule, algorithm, reason and error of each weight; bytes only after `save`."""

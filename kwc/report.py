@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
-import numpy as np
 from rich.table import Table
 
 from kwc import coding
@@ -39,6 +39,11 @@ class WeightReport:
     written_bytes: int | None = None
     bits_estimated: float | None = None
     error: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +84,6 @@ class Report:
         for title, footer, justify in columns:
             table.add_column(title, footer=footer, justify=justify)
         for w in self.weights:
-            count = int(np.prod(w.shape, dtype=np.int64))
             known = w.written_bytes is not None
             table.add_row(
                 w.path,
@@ -87,7 +91,7 @@ class Report:
                 w.algorithm,
                 f"{w.dense_bytes:,}",
                 f"{w.written_bytes:,}" if known else "",
-                f"{8 * w.written_bytes / count:.2f}" if known and count else "",
+                f"{8 * w.written_bytes / w.size:.2f}" if known and w.size else "",
                 "" if w.error is None else f"{w.error:.2e}",
                 w.reason,
             )

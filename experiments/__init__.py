@@ -1,0 +1,1 @@
+"""Experiments on TF Model Garden: data preparation, small models, and the training driver."""

@@ -1,0 +1,75 @@
+"""`result.json`: what a trial measured, and where it came from."""
+
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from kwc.files import write_atomically
+from kwc.report import Report
+
+SCHEMA = 1
+FILENAME = "result.json"
+_PACKAGES = ("kwc", "tensorflow", "tf-keras", "tf-models-official", "numpy", "constriction")
+
+
+def sizes(report: Report) -> dict[str, Any]:
+    """Returns the lengths, in bytes, of the dense weights and of the written artifact."""
+    written = report.sizes
+    return {
+        "weights": sum(row.size for row in report),
+        "dense_bytes": report.dense_bytes,
+        "file_bytes": written.file_bytes if written else None,
+        "payload_bytes": written.payload_bytes if written else None,
+        "bits_estimated": report.bits_estimated,
+    }
+
+
+def provenance(data_checksum: str | None, dense: str) -> dict[str, Any]:
+    """Returns what somebody needs to reproduce a result.
+
+    Args:
+        data_checksum: checksum of the prepared data set, None if the data is the user's own.
+        dense: the checkpoint that the trial started from, or the folder of it; may be empty.
+    """
+    return {
+        "command": " ".join(sys.argv),
+        "git_sha": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "host": f"{platform.node()} {platform.machine()}",
+        "data_checksum": data_checksum,
+        "initial_checkpoint_sha256": _checkpoint_sha256(dense) if dense else None,
+    }
+
+
+def write(folder: pathlib.Path, result: Mapping[str, Any]) -> None:
+    """Writes `result.json`, whole or not at all: its presence says that the trial is done."""
+    text = json.dumps({"schema": SCHEMA} | dict(result), indent=1, allow_nan=False)
+    write_atomically(folder / FILENAME, text + "\n")
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command on the source that is running; None outside a checkout."""
+    here = pathlib.Path(__file__).parent
+    done = subprocess.run(
+        ["git", "-C", here, *arguments], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _checkpoint_sha256(dense: str) -> str:
+    prefix = tf.train.latest_checkpoint(dense) if tf.io.gfile.isdir(dense) else dense
+    digest = hashlib.sha256()
+    for path in sorted(tf.io.gfile.glob(f"{prefix}.data-*")):
+        with tf.io.gfile.GFile(path, "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()

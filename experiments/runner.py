@@ -1,0 +1,170 @@
+"""Runs one experiment, from the initial weights to the measured artifact.
+
+train: the task's own loop, with whatever trainer gin chose -> artifact: written, read back into a
+new model -> evaluated by the task's own metrics, beside the dense model and the training graph.
+"""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from absl import logging
+from official.common import distribute_utils
+from official.core import base_trainer, task_factory, train_lib, train_utils
+from official.core.config_definitions import ExperimentConfig
+from official.modeling import performance
+from official.vision.utils import summary_manager
+
+import kwc
+from experiments import result
+from kwc import task as kwc_task
+
+ARTIFACT = "model.kwc"
+COMPRESS = "compress"
+
+
+def run(
+    params: ExperimentConfig,
+    mode: str,
+    folder: pathlib.Path,
+    *,
+    seed: int = 0,
+    test_path: str | None = None,
+    data_checksum: str | None = None,
+) -> dict[str, Any]:
+    """Runs an experiment; resumes from the last checkpoint in its folder.
+
+    Args:
+        params: Model Garden's parameters of the experiment. For `compress`, `train_steps` is 0.
+        mode: one of Model Garden's training modes, or `compress` for compression without training.
+        folder: for checkpoints, summaries, `params.yaml`, `model.kwc` and, last, `result.json`.
+        seed: what Python, NumPy and TensorFlow were seeded with; recorded.
+        test_path: file pattern of the data for the final figures; the validation data if None.
+        data_checksum: checksum of the prepared data; recorded.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        CompressionError: the spec does not fit the model, or a weight is not finite.
+    """
+    start = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    train_utils.serialize_config(params, str(folder))
+    if params.runtime.mixed_precision_dtype:
+        performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
+    strategy = distribute_utils.get_distribution_strategy(
+        distribution_strategy=params.runtime.distribution_strategy,
+        all_reduce_alg=params.runtime.all_reduce_alg,
+        num_gpus=params.runtime.num_gpus,
+        tpu_address=params.runtime.tpu,
+    )
+    with strategy.scope():
+        task = task_factory.get_task(params.task, logging_dir=str(folder))
+        trainer = train_utils.create_trainer(
+            params,
+            task,
+            train="train" in mode,
+            evaluate=True,
+            checkpoint_exporter=train_utils.maybe_create_best_ckpt_exporter(params, str(folder)),
+        )
+    if mode != COMPRESS:
+        train_lib.run_experiment(
+            strategy,
+            task,
+            mode,
+            params,
+            str(folder),
+            trainer=trainer,
+            eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(
+                params=params, model_dir=str(folder)
+            ),
+        )
+        kwc_task.adopt_average(trainer)
+    train_seconds = time.monotonic() - start
+
+    final = _final(params, test_path)
+    dense = getattr(trainer, "dense", "")
+    metrics: dict[str, Any] = {"dense": None, "training_graph": None, "artifact": None}
+    trained = evaluate(final, task, trainer.model, strategy)
+    if isinstance(trainer, kwc_task.CompressionTrainer):
+        metrics["training_graph"] = trained
+        report = trainer.compression.save(folder / ARTIFACT)
+        with strategy.scope():
+            model = task.build_model()
+            if dense or getattr(params.task, "init_checkpoint", ""):
+                kwc_task.initialize(task, model, dense)
+                metrics["dense"] = evaluate(final, task, model, strategy)
+            kwc.load(folder / ARTIFACT, into=model)
+        metrics["artifact"] = evaluate(final, task, model, strategy)
+    else:
+        metrics["dense"] = trained
+        report = kwc.compress(trainer.model, kwc.Spec([(".*", None)])).report()
+        kwc.decompress(trainer.model)
+    logging.info("kwc: %s", metrics)
+
+    content = {
+        "experiment": type(task).__name__,
+        "mode": mode,
+        "seed": seed,
+        "steps": params.trainer.train_steps,
+        "primary_metric": _primary(trained, params),
+        "metrics": metrics,
+        "sizes": result.sizes(report),
+        "timings": {
+            "train_seconds": train_seconds,
+            "total_seconds": time.monotonic() - start,
+        },
+        "artifact": ARTIFACT if report.sizes else None,
+        "weights": [dataclasses.asdict(row) for row in report],
+        "provenance": result.provenance(data_checksum, dense),
+    }
+    result.write(folder, content)
+    return content
+
+
+def evaluate(
+    params: ExperimentConfig, task, model: tf_keras.Model, strategy: tf.distribute.Strategy
+) -> dict[str, float]:
+    """Returns the task's own validation metrics of a model, by the stock evaluation loop."""
+    with strategy.scope():
+        evaluator = base_trainer.Trainer(
+            params, task, model, optimizer=tf_keras.optimizers.SGD(), train=False
+        )
+        logs = evaluator.evaluate(tf.constant(params.trainer.validation_steps))
+    return {name: float(value) for name, value in logs.items() if tf.rank(value) == 0}
+
+
+def summary(content: dict[str, Any], folder: pathlib.Path) -> str:
+    """Returns the figures of a result as a few lines of text."""
+    name = content["primary_metric"]
+    lines = [
+        f"{stage.replace('_', ' '):15} {name} {metrics[name]:.4f}"
+        for stage, metrics in content["metrics"].items()
+        if metrics
+    ]
+    sizes = content["sizes"]
+    lines.append(f"{'dense weights':15} {sizes['dense_bytes']:,} bytes")
+    if sizes["file_bytes"]:
+        ratio = sizes["dense_bytes"] / sizes["file_bytes"]
+        lines.append(f"{'artifact':15} {sizes['file_bytes']:,} bytes, {ratio:.1f}x smaller")
+        lines.append(f"See it by weight: kwc inspect {folder / ARTIFACT}")
+    return "\n".join(lines)
+
+
+def _final(params: ExperimentConfig, test_path: str | None) -> ExperimentConfig:
+    """The parameters of the final evaluation: on all of the test data where there is such."""
+    if test_path is None:
+        return params
+    return params.replace(
+        task={"validation_data": {"input_path": test_path}}, trainer={"validation_steps": -1}
+    )
+
+
+def _primary(metrics: dict[str, float], params: ExperimentConfig) -> str:
+    """The metric that tables show: the task's best-checkpoint metric, an accuracy, or the first."""
+    wanted = [params.trainer.best_checkpoint_eval_metric, "accuracy", "cls_accuracy"]
+    return next(name for name in [*wanted, *metrics] if name in metrics)
