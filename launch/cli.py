@@ -1,0 +1,43 @@
+"""The `kwc` command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from launch.commands import sweep
+from launch.errors import LaunchError
+
+# To add a group of commands, write a module beside `sweep` and name it here.
+_GROUPS = (sweep,)
+
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one `kwc` command.
+
+    Args:
+        argv: The arguments after `kwc`; those of the process when None.
+
+    Returns:
+        The exit status: 0 when all is well, 1 on an error, 130 when interrupted.
+    """
+    parser = argparse.ArgumentParser(
+        prog="kwc", description="Keras Weight Compression: sweeps, artifacts and their reports."
+    )
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for group in _GROUPS:
+        group.register(subparsers)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.handler(arguments)
+    except LaunchError as error:
+        print(f"kwc: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("kwc: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

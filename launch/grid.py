@@ -1,0 +1,195 @@
+"""A sweep: gin files, axes and seeds, expanded into trials."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import gin
+
+from launch.errors import LaunchError
+from launch.gin_merge import MergedConfig, Source, merge
+from launch.trials import Trial, axis_label, is_file
+
+_ID_DIGITS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What a sweep file binds, as `grid.Sweep.<attribute> = ...`.
+
+    Attributes:
+        name: The sweep's folder under `runs/`.
+        base: Gin files of every compression trial, merged in order.
+        grids: A union of grids. Each maps an axis to its values: a value ending in `.gin` is a file
+            that is merged in, any other binds the macro that is named like the axis.
+        seeds: The seeds; each trial is run with each.
+        baseline: Gin files of the dense baseline, which is trained once for each (arch, seed) and
+            shared by the compression trials. Without them there is no baseline trial.
+
+    Raises:
+        LaunchError: If a value is missing or of the wrong kind.
+    """
+
+    name: str = ""
+    base: Sequence[str] = ()
+    grids: Sequence[Mapping[str, Sequence[Any]]] = ()
+    seeds: Sequence[int] = (0,)
+    baseline: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", str(self.name)):
+            raise LaunchError(f"Sweep.name = {self.name!r}: give it a folder's name")
+        for field, kind in [("base", str), ("grids", dict), ("seeds", int), ("baseline", str)]:
+            value = getattr(self, field)
+            is_list = isinstance(value, list | tuple)
+            if not is_list or not all(type(item) is kind for item in value):
+                raise LaunchError(
+                    f"Sweep.{field} = {value!r}: write a list of {kind.__name__} values"
+                )
+        if not self.grids or not self.seeds:
+            raise LaunchError("Sweep.grids and Sweep.seeds need at least one value each")
+        for grid in self.grids:
+            for axis, values in grid.items():
+                if not isinstance(axis, str) or not axis.isidentifier():
+                    raise LaunchError(f"Sweep.grids: axis {axis!r}: give it a macro's name")
+                if not isinstance(values, list | tuple) or not values:
+                    raise LaunchError(
+                        f"Sweep.grids: axis {axis!r} = {values!r}: write a list of values"
+                    )
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        """Refuses two values of an axis that a report could not tell apart."""
+        seen: dict[tuple[str, str], Any] = {}
+        for grid in self.grids:
+            for axis, values in grid.items():
+                for value in values:
+                    other = seen.setdefault((axis, axis_label(value)), value)
+                    if other != value:
+                        raise LaunchError(
+                            f"Sweep.grids: axis {axis!r}: {other!r} and {value!r} would both be "
+                            f"shown as {axis_label(value)!r}; rename one"
+                        )
+
+
+def load(path: pathlib.Path) -> tuple[Sweep, str]:
+    """Reads a sweep file.
+
+    Gin's global configuration is cleared before and after.
+
+    Args:
+        path: The sweep file.
+
+    Returns:
+        The sweep and the canonical text of its file.
+
+    Raises:
+        LaunchError: If the file does not describe a sweep.
+    """
+    text = merge([Source.read(str(path))]).text()
+    gin.clear_config()
+    try:
+        gin.parse_config(text)
+        return gin.get_configurable(Sweep)(), text
+    except LaunchError as error:
+        raise LaunchError(f"{path}: {error}") from error
+    except Exception as error:
+        # Gin raises what it meets: NameError, AttributeError, TypeError, ImportError, ValueError.
+        raise LaunchError(f"{path} is not a sweep: {str(error).strip()}") from error
+    finally:
+        gin.clear_config()
+
+
+def expand(
+    sweep: Sweep,
+    folder: pathlib.Path,
+    identity: Callable[[MergedConfig], Mapping[str, Any]],
+) -> list[Trial]:
+    """Expands a sweep into its trials.
+
+    Args:
+        sweep: The sweep.
+        folder: The folder of the sweep file, where its gin files are looked for first.
+        identity: Gives what joins a config in the trial's id: the version of kwc, the data.
+
+    Returns:
+        The trials without duplicates, each baseline before the trials that need it.
+
+    Raises:
+        LaunchError: If a file is missing or a trial's config is incomplete.
+    """
+    expansion = _Expansion(sweep, folder, identity)
+    trials: dict[str, Trial] = {}
+    for axes, seed in itertools.product(_points(sweep.grids), sweep.seeds):
+        for trial in expansion.trials(axes, seed):
+            trials.setdefault(trial.id, trial)
+    return sorted(trials.values(), key=lambda trial: trial.kind != "baseline")
+
+
+class _Expansion:
+    """Makes trials, reading each gin file once."""
+
+    def __init__(self, sweep: Sweep, folder: pathlib.Path, identity: Callable) -> None:
+        self._sweep = sweep
+        self._folder = folder
+        self._identity = identity
+        self._sources: dict[str, Source] = {}
+
+    def trials(self, axes: Mapping[str, Any], seed: int) -> Iterator[Trial]:
+        """Yields the baseline, if the sweep has one, and the compression trial of one point."""
+        baseline = None
+        if self._sweep.baseline:
+            arch = {axis: value for axis, value in axes.items() if axis == "arch"}
+            baseline = self._trial("baseline", self._sweep.baseline, arch, seed, None)
+            yield baseline
+        yield self._trial("compression", self._sweep.base, axes, seed, baseline and baseline.id)
+
+    def _trial(
+        self,
+        kind: str,
+        files: Sequence[str],
+        axes: Mapping[str, Any],
+        seed: int,
+        baseline: str | None,
+    ) -> Trial:
+        fixed = [f"trial.Experiment.seed = {seed}"]
+        if baseline:
+            fixed.append(f"trial.Experiment.dense = '../{baseline}'")
+        sources = [
+            *map(self._read, files),
+            *(self._read(v) if is_file(v) else _binding(k, v) for k, v in axes.items()),
+            Source("the sweep", "\n".join(["from experiments import trial", *fixed])),
+        ]
+        try:
+            config = merge(sources)
+            for axis, value in axes.items():
+                if not is_file(value) and axis not in config.macros_used:
+                    raise LaunchError(f"axis {axis!r} has no effect: no file uses %{axis}")
+        except LaunchError as error:
+            raise LaunchError(f"{kind} trial {dict(axes)}: {error}") from error
+        text = config.text()
+        extras = dict(self._identity(config))
+        hashed = text + json.dumps(extras, sort_keys=True)
+        trial_id = hashlib.sha256(hashed.encode()).hexdigest()[:_ID_DIGITS]
+        return Trial(trial_id, kind, dict(axes), seed, baseline, extras, text)
+
+    def _read(self, name: str) -> Source:
+        if name not in self._sources:
+            self._sources[name] = Source.read(name, self._folder)
+        return self._sources[name]
+
+
+def _binding(axis: str, value: Any) -> Source:
+    return Source(f"axis {axis!r}", f"{axis} = {value!r}")
+
+
+def _points(grids: Sequence[Mapping[str, Sequence[Any]]]) -> Iterator[dict[str, Any]]:
+    """Yields every combination of axis values, grid after grid."""
+    for grid in grids:
+        for values in itertools.product(*grid.values()):
+            yield dict(zip(grid, values, strict=True))

@@ -1,0 +1,37 @@
+"""One launcher per sweep folder."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import socket
+from collections.abc import Iterator
+
+from launch import layout
+from launch.errors import LaunchError
+
+
+@contextlib.contextmanager
+def hold(sweep_folder: pathlib.Path) -> Iterator[None]:
+    """Holds the lock of a sweep folder; the system frees it when the process dies.
+
+    Args:
+        sweep_folder: The folder; made when missing.
+
+    Raises:
+        LaunchError: If another process holds the lock; the message names it.
+    """
+    sweep_folder.mkdir(parents=True, exist_ok=True)
+    with open(sweep_folder / layout.LOCK, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise LaunchError(
+                f"{sweep_folder} is being run by {file.read().strip() or 'another process'}; "
+                "wait for it, or stop it first"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield

@@ -1,0 +1,89 @@
+"""Runs the trials of a sweep that are not done, and keeps the report up to date."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+
+from kwc import files
+from launch import executors, layout, lock, report, trials, worker
+from launch.errors import LaunchError
+from launch.trials import State, Status, Trial
+
+
+def to_run(
+    selected: Sequence[Trial], statuses: dict[str, Status], retry_failed: bool
+) -> list[Trial]:
+    """Picks the trials that a run would start, in order.
+
+    Args:
+        selected: The trials to consider, each baseline before the trials that need it.
+        statuses: The status of each by id.
+        retry_failed: Whether failed and broken trials, and those they block, count.
+    """
+    picked: dict[str, Trial] = {}
+    for trial in selected:
+        status = statuses[trial.id]
+        match status.state:
+            case State.PENDING:
+                is_picked = True
+            case State.FAILED | State.BROKEN:
+                is_picked = retry_failed and status.can_retry
+            case State.BLOCKED:
+                is_picked = trial.baseline in picked
+            case State.DONE:
+                is_picked = False
+        if is_picked:
+            picked[trial.id] = trial
+    return list(picked.values())
+
+
+def run(
+    sweep_folder: pathlib.Path,
+    sweep_text: str,
+    planned: Sequence[Trial],
+    selected: Sequence[Trial],
+    executor: executors.Executor,
+    run_trial: worker.RunTrial,
+    *,
+    retry_failed: bool = False,
+    on_event: Callable[[executors.Event], None] = lambda event: None,
+) -> None:
+    """Runs the selected trials that are not done, then writes the whole report.
+
+    A trial that fails does not stop the others. Tables are rewritten after each finished trial.
+
+    Args:
+        sweep_folder: `runs/<sweep>/`.
+        sweep_text: The canonical text of the sweep file, kept as `sweep.gin`.
+        planned: All trials of the sweep: what the report covers.
+        selected: The trials to run, each baseline before the trials that need it.
+        executor: Where they run.
+        run_trial: Called with the config's path and the trial's folder; writes `result.json` last.
+        retry_failed: Whether failed and broken trials run again.
+        on_event: Told what happens to each trial.
+
+    Raises:
+        LaunchError: If another launcher runs this sweep, or the disk is full.
+    """
+    try:
+        with lock.hold(sweep_folder):
+            files.write_atomically(sweep_folder / layout.SWEEP_CONFIG, sweep_text)
+            trials.save_table(sweep_folder, planned)
+            todo = to_run(selected, trials.read_statuses(sweep_folder, selected), retry_failed)
+            for trial in todo:
+                for leftover in (layout.RESULT, layout.ERROR):
+                    (sweep_folder / trial.id / leftover).unlink(missing_ok=True)
+            jobs = [executors.Job(t.id, sweep_folder / t.id, t.baseline) for t in todo]
+            work = functools.partial(worker.work, run_trial=run_trial)
+            for event in executor.run(jobs, work):
+                if event.state in ("done", "failed"):
+                    report.write_tables(sweep_folder)
+                on_event(event)
+            report.write(sweep_folder)
+    except OSError as error:
+        if not worker.is_disk_full(error):
+            raise
+        raise LaunchError(
+            f"no space left in {sweep_folder}; finished trials are kept: "
+            "free some space and run the same command again"
+        ) from error
