@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from kwc.compressor import overrides
-from kwc.reparameterize import Reparameterization, swap_class
+from kwc.reparameterize import Reparameterization, forget_reads, swap_class
 from kwc.schedules import Step
 
 
@@ -37,6 +37,7 @@ def attach(
         if penalized and rate_weight:
             grads_and_vars = _with_penalty(grads_and_vars, penalized, rate_weight)
         result = original.apply_gradients(self, grads_and_vars, *args, **kwargs)
+        forget_reads()
         clock.assign_add(1)
         gradients = {v.ref(): gradient for gradient, v in grads_and_vars}
         step = Step(tf.identity(clock), total_steps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import threading
 import types
 import zlib
 from collections.abc import Callable
@@ -16,12 +17,22 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import record
 from tf_keras.src.engine import base_layer_utils
 from tf_keras.src.mixed_precision import autocast_variable
 
 from kwc.compressor import CompressionError, Variables, WeightCompressor, WeightInfo
 from kwc.paths import Holder, Weight
 from kwc.schedules import Step
+
+
+# Where a graph keeps the weights that were decoded in it.
+_READS = "_kwc_reads"
+
+
+def forget_reads() -> None:
+    """Makes later reads in the graph that is being traced decode anew; variables have changed."""
+    setattr(tf.compat.v1.get_default_graph(), _READS, {})
 
 
 class Reparameterization(tf.Module):
@@ -97,9 +108,8 @@ class Reparameterization(tf.Module):
     def _parts(self) -> tuple[dict[str, tf.Variable], dict[str, tf.Variable]]:
         return dict(self.params), dict(self.state)
 
-    def project(self) -> tf.Tensor:
-        """Returns the float32 weight in the current training mode."""
-        training = base_layer_utils.call_context().training
+    def project(self, training: bool | tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the float32 weight; `training` None counts as inference."""
         weight_seed = zlib.crc32(self.info.path.encode()) >> 1
         seed = tf.stack([weight_seed, tf.cast(self._clock, tf.int32)])
         return self.compressor.project(
@@ -108,9 +118,29 @@ class Reparameterization(tf.Module):
 
     def __call__(self) -> tf.Tensor:
         """Returns the weight as the layer reads it, cast as Keras casts a variable there."""
-        weight = tf.cast(self.project(), self.info.dtype)
+        weight = self._shared(base_layer_utils.call_context().training)
         compute = autocast_variable._autocast_dtype.dtype
         return weight if compute is None else tf.cast(weight, compute)
+
+    def _shared(self, training: bool | tf.Tensor | None) -> tf.Tensor:
+        """The weight, decoded once for all reads in one traced step, such as by a regularizer.
+
+        A read is not shared with one that a gradient tape entered since would not see through, nor
+        across replicas, which are traced by threads of their own.
+        """
+        if tf.executing_eagerly():
+            return tf.cast(self.project(training), self.info.dtype)
+        graph = tf.compat.v1.get_default_graph()
+        reads = getattr(graph, _READS, {})
+        key = id(self), threading.get_ident()
+        if key in reads:
+            known, mode = reads[key]
+            visible = record.should_record_backprop([known]) or not record.could_possibly_record()
+            if visible and (training is None or training is mode):
+                return known
+        weight = tf.cast(self.project(training), self.info.dtype)
+        setattr(graph, _READS, reads | {key: (weight, training)})
+        return weight
 
     def assign(self, new: Variables, old: Variables) -> None:
         """Writes the values that are not the same tensors as before."""

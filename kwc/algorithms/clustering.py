@@ -72,7 +72,13 @@ def look_up(centroids, assignments):
     @tf.custom_gradient
     def gather(table):
         def gradient(upstream):
-            return tf.math.unsorted_segment_sum(upstream, assignments, table.shape[0])
+            clusters = table.shape[0]
+            return tf.math.bincount(
+                tf.reshape(assignments, [-1]),
+                weights=tf.reshape(upstream, [-1]),
+                minlength=clusters,
+                maxlength=clusters,
+            )
 
         return tf.gather(table, assignments), gradient
 

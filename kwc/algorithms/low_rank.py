@@ -56,9 +56,12 @@ class LowRank(WeightCompressor):
         rank = self._rank(info)
         matrix = kwc_ops.to_matrix(kwc_ops.NumpyOps, weight, info)
         u, s, v = np.linalg.svd(matrix, full_matrices=False)
-        # The singular values go to `u` whole: `v` is orthonormal, so a weight that starts at zero
-        # has one factor that is not, and gradients that are not.
-        return Variables(params={"u": u[:, :rank] * s[:rank], "v": v[:rank]})
+        # The factors share the singular values, but a zero one leaves its row of `v` at norm 1: a
+        # weight that starts at zero would otherwise have two zero factors, a saddle for ever.
+        shared = np.where(s > 0, np.sqrt(s), 1.0)[:rank]
+        return Variables(
+            params={"u": u[:, :rank] * (s[:rank] / shared), "v": shared[:, None] * v[:rank]}
+        )
 
     def project(self, v, info, training, seed):
         return kwc_ops.from_matrix(

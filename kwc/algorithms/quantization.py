@@ -17,8 +17,7 @@ class Quantization(WeightCompressor):
 
     The integers are -m..m with `m = 2 ** (bits - 1) - 1`. The scale follows the largest magnitude
     of its channel, times the clipping ratio that had the least squared error on the pretrained
-    weight. Rounding passes gradients straight through, clipping stops them: Bengio et al.,
-    "Estimating or propagating gradients through stochastic neurons" (arXiv:1308.3432);
+    weight. Rounding and clipping pass gradients straight through: Bengio et al., "Estimating or propagating gradients through stochastic neurons" (arXiv:1308.3432);
     Krishnamoorthi, "Quantizing deep convolutional networks" (arXiv:1806.08342), sections 2 and 3.
 
     Attributes:
@@ -44,7 +43,7 @@ class Quantization(WeightCompressor):
         errors = []
         for ratio in ratios:
             scale = self._scale(weight, ratio, info)
-            rounded = tf.round(self._levels(weight, scale)) * scale
+            rounded = self._levels(weight, scale) * scale
             errors.append(tf.reduce_sum(tf.square(rounded - weight), axis=axes, keepdims=True))
         return Variables(
             params={"weight": weight}, state={"ratio": ratios[np.argmin(errors, axis=0)]}
@@ -56,19 +55,17 @@ class Quantization(WeightCompressor):
         return tf.where(peak > 0, peak * ratio / self._largest, tf.ones_like(peak))
 
     def _levels(self, weight, scale):
-        """The weight in steps, clipped to the levels that there are, not yet rounded."""
-        return tf.clip_by_value(weight / scale, -self._largest, self._largest)
+        """The weight in whole steps, clipped to the levels that there are; float32."""
+        return tf.clip_by_value(tf.round(weight / scale), -self._largest, self._largest)
 
     def project(self, v, info, training, seed):
         scale = tf.stop_gradient(self._scale(v.params["weight"], v.state["ratio"], info))
-        levels = self._levels(v.params["weight"], scale)
-        # Exact: a float and its rounding are within a factor of two, or the rounding is 0.
-        levels += tf.stop_gradient(tf.round(levels) - levels)
-        return levels * scale
+        round_through = tf.grad_pass_through(lambda weight: self._levels(weight, scale) * scale)
+        return round_through(v.params["weight"])
 
     def compress(self, v, info):
         scale = self._scale(v.params["weight"], v.state["ratio"], info)
-        levels = tf.round(self._levels(v.params["weight"], scale))
+        levels = self._levels(v.params["weight"], scale)
         return {"levels": levels.numpy().astype(np.int8), "scale": scale.numpy().ravel()}
 
     def decompress(self, ops, packed, info):
