@@ -82,7 +82,7 @@ Ops = type[NumpyOps] | type[TensorFlowOps]
 
 
 def to_matrix(ops: Ops, weight: Array, info) -> Array:
-    """Reshapes a weight to `info.matrix_shape`: rows are its input axes, columns its output axes."""
+    """Reshapes a weight to `info.matrix_shape`: rows for input axes, columns for output axes."""
     return ops.reshape(ops.transpose(weight, info.input_axes + info.output_axes), info.matrix_shape)
 
 

@@ -25,7 +25,6 @@ from kwc.compressor import CompressionError, Variables, WeightCompressor, Weight
 from kwc.paths import Holder, Weight
 from kwc.schedules import Step
 
-
 # Where a graph keeps the weights that were decoded in it.
 _READS = "_kwc_reads"
 

@@ -17,7 +17,8 @@ class Quantization(WeightCompressor):
 
     The integers are -m..m with `m = 2 ** (bits - 1) - 1`. The scale follows the largest magnitude
     of its channel, times the clipping ratio that had the least squared error on the pretrained
-    weight. Rounding and clipping pass gradients straight through: Bengio et al., "Estimating or propagating gradients through stochastic neurons" (arXiv:1308.3432);
+    weight. Rounding and clipping pass gradients straight through: Bengio et al.,
+    "Estimating or propagating gradients through stochastic neurons" (arXiv:1308.3432);
     Krishnamoorthi, "Quantizing deep convolutional networks" (arXiv:1806.08342), sections 2 and 3.
 
     Attributes:

@@ -1,0 +1,46 @@
+# kwc: `make help` lists what there is.
+
+PYTHON ?= python3.11
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-all lint format bench tensorboard
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(INSTALLED): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+quickstart: $(INSTALLED)  ## Train, compress and compare small models on real data (8 minutes)
+	$(BIN)/python -m experiments.prepare_data --dataset=mnist_5k
+	$(BIN)/kwc sweep run gin_configs/sweeps/quickstart.gin
+
+test: $(INSTALLED)  ## Run the tests, without the slow ones
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
+
+test-all: $(INSTALLED)  ## Run all tests
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(INSTALLED)  ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)  ## Mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)  ## Measure train steps against the plain model; writes results/step_time.csv
+	$(BIN)/python -m experiments.prepare_data --dataset=mnist_5k
+	$(BIN)/python -m experiments.prepare_data --dataset=movie_sentences
+	$(BIN)/python -m benchmarks.step_time --output=results/step_time.csv
+
+tensorboard: $(INSTALLED)  ## Look at the runs in TensorBoard
+	$(BIN)/tensorboard --logdir=runs
