@@ -32,12 +32,12 @@ def sizes(report: Report) -> dict[str, Any]:
     }
 
 
-def provenance(data_checksum: str | None, dense: str) -> dict[str, Any]:
+def provenance(data_checksum: str | None, initial: str) -> dict[str, Any]:
     """Returns what somebody needs to reproduce a result.
 
     Args:
         data_checksum: checksum of the prepared data set, None if the data is the user's own.
-        dense: the checkpoint that the trial started from, or the folder of it; may be empty.
+        initial: the checkpoint that the trial started from, or the folder of it; may be empty.
     """
     return {
         "command": " ".join(sys.argv),
@@ -47,14 +47,19 @@ def provenance(data_checksum: str | None, dense: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "host": f"{platform.node()} {platform.machine()}",
         "data_checksum": data_checksum,
-        "initial_checkpoint_sha256": _checkpoint_sha256(dense) if dense else None,
+        "initial_checkpoint_sha256": _checkpoint_sha256(initial) if initial else None,
     }
 
 
-def write(folder: pathlib.Path, result: Mapping[str, Any]) -> None:
-    """Writes `result.json`, whole or not at all: its presence says that the trial is done."""
-    text = json.dumps({"schema": SCHEMA} | dict(result), indent=1, allow_nan=False)
-    write_atomically(folder / FILENAME, text + "\n")
+def write(folder: pathlib.Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes `result.json`, whole or not at all: its presence says that the trial is done.
+
+    Returns:
+        What was written: the result and the schema's version.
+    """
+    content = {"schema": SCHEMA} | dict(result)
+    write_atomically(folder / FILENAME, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return content
 
 
 def _git(*arguments: str) -> str | None:
@@ -66,8 +71,8 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _checkpoint_sha256(dense: str) -> str:
-    prefix = tf.train.latest_checkpoint(dense) if tf.io.gfile.isdir(dense) else dense
+def _checkpoint_sha256(initial: str) -> str:
+    prefix = tf.train.latest_checkpoint(initial) if tf.io.gfile.isdir(initial) else initial
     digest = hashlib.sha256()
     for path in sorted(tf.io.gfile.glob(f"{prefix}.data-*")):
         with tf.io.gfile.GFile(path, "rb") as file:

@@ -50,8 +50,10 @@ def run(
 
     Raises:
         CompressionError: the spec does not fit the model, or a weight is not finite.
+        FileNotFoundError: the data or the initial checkpoint is not there.
     """
     start = time.monotonic()
+    _check_inputs(params, mode)
     folder.mkdir(parents=True, exist_ok=True)
     train_utils.serialize_config(params, str(folder))
     if params.runtime.mixed_precision_dtype:
@@ -88,6 +90,7 @@ def run(
 
     final = _final(params, test_path)
     dense = getattr(trainer, "dense", "")
+    start_point = dense or getattr(params.task, "init_checkpoint", "") or ""
     metrics: dict[str, Any] = {"dense": None, "training_graph": None, "artifact": None}
     trained = evaluate(final, task, trainer.model, strategy)
     if isinstance(trainer, kwc_task.CompressionTrainer):
@@ -95,7 +98,7 @@ def run(
         report = trainer.compression.save(folder / ARTIFACT)
         with strategy.scope():
             model = task.build_model()
-            if dense or getattr(params.task, "init_checkpoint", ""):
+            if start_point:
                 kwc_task.initialize(task, model, dense)
                 metrics["dense"] = evaluate(final, task, model, strategy)
             kwc.load(folder / ARTIFACT, into=model)
@@ -120,10 +123,9 @@ def run(
         },
         "artifact": ARTIFACT if report.sizes else None,
         "weights": [dataclasses.asdict(row) for row in report],
-        "provenance": result.provenance(data_checksum, dense),
+        "provenance": result.provenance(data_checksum, start_point),
     }
-    result.write(folder, content)
-    return content
+    return result.write(folder, content)
 
 
 def evaluate(
@@ -153,6 +155,26 @@ def summary(content: dict[str, Any], folder: pathlib.Path) -> str:
         lines.append(f"{'artifact':15} {sizes['file_bytes']:,} bytes, {ratio:.1f}x smaller")
         lines.append(f"See it by weight: kwc inspect {folder / ARTIFACT}")
     return "\n".join(lines)
+
+
+def _check_inputs(params: ExperimentConfig, mode: str) -> None:
+    """Looks for every input file before anything is built."""
+    reads = {"validation_data": params.task.validation_data}
+    if "train" in mode:
+        reads["train_data"] = params.task.train_data
+    for name, data in reads.items():
+        patterns = getattr(data, "input_path", "")
+        for pattern in patterns.split(",") if isinstance(patterns, str) else ():
+            if pattern not in ("", "dummy") and not tf.io.gfile.glob(pattern.strip()):
+                raise FileNotFoundError(
+                    f"task.{name}.input_path={pattern} matches no file. Mend the path, or make the "
+                    "data: python -m experiments.prepare_data --help"
+                )
+    checkpoint = getattr(params.task, "init_checkpoint", "")
+    if tf.io.gfile.isdir(checkpoint or ""):
+        checkpoint = tf.train.latest_checkpoint(checkpoint) or f"{checkpoint}/ckpt-*"
+    if checkpoint and not tf.io.gfile.glob(f"{checkpoint}.index"):
+        raise FileNotFoundError(f"task.init_checkpoint: there is no checkpoint {checkpoint}.")
 
 
 def _final(params: ExperimentConfig, test_path: str | None) -> ExperimentConfig:

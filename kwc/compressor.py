@@ -205,7 +205,7 @@ class Chain(WeightCompressor):
 
     def __post_init__(self):
         object.__setattr__(self, "links", tuple(self.links))
-        if len(self.links) < 2:
+        if len(self.links) < 2 or not all(isinstance(x, WeightCompressor) for x in self.links):
             raise CompressionError(f"A chain needs two or more algorithms; got {self.links}.")
 
     @property

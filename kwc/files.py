@@ -25,8 +25,10 @@ def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         pathlib.Path(temporary).unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise OSError(
             error.errno,
             f"{error.strerror}; {len(data)} bytes were not written and nothing was changed",

@@ -2,175 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from kwc import artifact, optimizer, paths, report
-from kwc.compressor import CompressionError, WeightCompressor
-from kwc.reparameterize import Injection, Reparameterization, finite, swap_class
+from kwc import artifact, paths, report
+from kwc.compression import HANDLE, Compression, Entry
+from kwc.compressor import CompressionError
+from kwc.reparameterize import Reparameterization
 from kwc.spec import Rule, Spec
-
-_HANDLE = "_kwc_compression"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Entry:
-    """A weight, its rule, and what was made of it."""
-
-    weight: paths.Weight
-    rule: Rule
-    reason: str
-    reparameterization: Reparameterization | None
-
-    @property
-    def compressor(self) -> WeightCompressor | None:
-        return self.reparameterization.compressor if self.reparameterization else None
-
-    def pack(self) -> artifact.PackedWeight:
-        """Packs the current value; checks that it decodes to what the layers compute with."""
-        info = self.weight.info
-        if self.reparameterization is None:
-            return artifact.pack(None, {"weight": self._value(self.weight.variable)}, info)
-        variables = self.reparameterization.read()
-        for name, value in (variables.params | variables.state).items():
-            if value.dtype.is_floating:
-                finite(value.numpy(), f"{info.path} ({name})")
-        arrays = self.compressor.compress(variables, info)
-        packed = artifact.pack(self.compressor, arrays, info)
-        trained = self.reparameterization.project().numpy()
-        off = np.max(np.abs(packed.decompress().astype(np.float32) - trained), initial=0.0)
-        if off > 1e-5 * max(1.0, np.max(np.abs(trained), initial=0.0)):
-            raise CompressionError(
-                f"{self.compressor.name} decompresses {info.path} to values up to {off:.3g} away "
-                "from those that it was trained with: its compress and decompress do not agree "
-                "with its project."
-            )
-        return packed
-
-    def _value(self, variable: tf.Variable) -> np.ndarray:
-        value = variable.numpy()
-        return finite(value, self.weight.path) if variable.dtype.is_floating else value
-
-
-class Compression:
-    """The compression of one model: which weight is compressed how. Made by `compress`.
-
-    Attributes:
-        model: the compressed model.
-        clock: int64 variable, the number of optimizer steps taken since compression.
-    """
-
-    def __init__(
-        self,
-        model: tf_keras.layers.Layer,
-        entries: tuple[_Entry, ...],
-        injections: tuple[Injection, ...],
-        clock: tf.Variable,
-        total_steps: int,
-        rate_weight: float,
-    ):
-        self.model = model
-        self.clock = clock
-        self._entries = entries
-        self._injections = injections
-        self._total_steps = total_steps
-        self._rate_weight = rate_weight
-        self._class = type(model)
-
-    @property
-    def reparameterizations(self) -> list[Reparameterization]:
-        """The compressed weights; losslessly stored ones are not among them."""
-        return [e.reparameterization for e in self._entries if e.reparameterization]
-
-    def attach(self, keras_optimizer: Any) -> None:
-        """Lets an optimizer train the penalty and run the algorithms' updates.
-
-        Called for you by `model.compile` and by `kwc.task.CompressionTrainer`; call it yourself
-        for a training loop of your own.
-
-        Raises:
-            CompressionError: the optimizer has state for the uncompressed weights.
-        """
-        if getattr(keras_optimizer, "_built", False):
-            raise CompressionError(
-                "The optimizer has been built for the uncompressed weights. Compress the model "
-                "first, then compile it with a new optimizer."
-            )
-        if self.reparameterizations:
-            weights = sum(entry.weight.info.size for entry in self._entries)
-            optimizer.attach(
-                keras_optimizer,
-                self.reparameterizations,
-                self.clock,
-                self._total_steps,
-                self._rate_weight / weights,
-            )
-
-    def expected_bits(self) -> tf.Tensor:
-        """Returns the sum of the algorithms' penalties in bits, a float32 scalar."""
-        return optimizer.expected_bits(self.reparameterizations)
-
-    def save(self, path: str | os.PathLike, metadata: Mapping | None = None) -> report.Report:
-        """Writes the artifact and reports on each weight. See `kwc.save`."""
-        self._check_complete()
-        packed = [entry.pack() for entry in self._entries]
-        return self._report(artifact.write(path, packed, metadata))
-
-    def _check_complete(self) -> None:
-        known = {id(entry.weight.variable) for entry in self._entries} | {id(self.clock)}
-        known |= {id(v) for r in self.reparameterizations for v in r.variables}
-        late = [v.name for v in self.model.weights if id(v) not in known]
-        if late:
-            raise CompressionError(
-                f"The model made weights after it was compressed: {', '.join(late[:10])}. Call it "
-                "on one batch before kwc.compress."
-            )
-
-    def report(self) -> report.Report:
-        """Returns rule, algorithm, reason and error of each weight; bytes only after `save`."""
-        return self._report(None)
-
-    def _report(self, written: artifact.Artifact | None) -> report.Report:
-        rows = []
-        for entry in self._entries:
-            info = entry.weight.info
-            packed = written.weights[info.path] if written else None
-            rows.append(
-                report.WeightReport(
-                    path=info.path,
-                    shape=info.shape,
-                    rule=entry.rule.pattern,
-                    algorithm=report.describe(packed or artifact.pack(entry.compressor, {}, info)),
-                    reason=entry.reason,
-                    dense_bytes=report.dense_bytes(info),
-                    written_bytes=sum(packed.nbytes.values()) if packed else None,
-                    bits_estimated=_bits(entry.reparameterization),
-                    error=_error(entry),
-                )
-            )
-        return report.Report(tuple(rows), written.sizes if written else None)
-
-    def undo(self) -> None:
-        """Puts plain variables back, holding the decoded values. See `kwc.decompress`."""
-        values = {e.weight.path: e.pack().decompress() for e in self._entries if e.compressor}
-        self.model.__class__ = self._class
-        for injection in reversed(self._injections):
-            injection.undo()
-        for entry in self._entries:
-            if entry.weight.path in values:
-                entry.weight.variable.assign(values[entry.weight.path])
-        del vars(self.model)[_HANDLE]
-        if isinstance(self.model, tf_keras.Model):
-            _forget_functions(self.model)
-            # The optimizer's state belongs to the variables that are gone.
-            self.model.optimizer = None
-            self.model._is_compiled = False
 
 
 def compress(
@@ -194,37 +36,8 @@ def compress(
         CompressionError: the model is not built, compressed already or quantization-aware, a rule
             or an algorithm does not fit, or a weight is not finite. The model is unchanged.
     """
-    _check_compressible(model)
-    weights = paths.weights(model)
-    rules = _assign(spec, weights, model)
-    clock = tf.Variable(
-        0,
-        dtype=tf.int64,
-        trainable=False,
-        name="kwc_step",
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )
-    entries = []
-    for weight in weights:
-        rule = rules[weight.path]
-        reason = _why_not(weight, rule)
-        lossy = rule.compressor is not None and not rule.compressor.is_identity and not reason
-        entries.append(
-            _Entry(
-                weight,
-                rule,
-                reason,
-                Reparameterization(weight, rule.compressor, total_steps, clock) if lossy else None,
-            )
-        )
-    injections = []
-    for entry in entries:
-        if entry.reparameterization is not None:
-            injections.append(Injection(entry.weight, entry.reparameterization))
-    compression = Compression(
-        model, tuple(entries), tuple(injections), clock, total_steps, rate_weight
-    )
-    _install(model, compression)
+    compression = _plan(model, spec, total_steps, rate_weight)
+    compression.install()
     return compression
 
 
@@ -245,14 +58,8 @@ def save(
         CompressionError: a weight is not finite, or an algorithm contradicts itself.
         OSError: the file cannot be written.
     """
-    compression = vars(model).get(_HANDLE)
-    if compression is not None:
-        return compression.save(path, metadata)
-    compression = compress(model, Spec([(".*", None)]))
-    try:
-        return compression.save(path, metadata)
-    finally:
-        compression.undo()
+    compression = vars(model).get(HANDLE) or _plan(model, Spec([(".*", None)]))
+    return compression.save(path, metadata)
 
 
 def load(path: str | os.PathLike, into: tf_keras.layers.Layer) -> report.Report:
@@ -301,14 +108,41 @@ def decompress(model: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
 
 def handle_of(model: tf_keras.layers.Layer) -> Compression:
     """Returns the handle of a compressed model; `CompressionError` if it is a plain one."""
-    compression = vars(model).get(_HANDLE)
+    compression = vars(model).get(HANDLE)
     if compression is None:
         raise CompressionError(f"The model {model.name!r} is not compressed; call kwc.compress.")
     return compression
 
 
+def _plan(
+    model: tf_keras.layers.Layer, spec: Spec, total_steps: int = 0, rate_weight: float = 0.0
+) -> Compression:
+    """Decides how each weight is compressed; the model is not touched."""
+    _check_compressible(model)
+    weights = paths.weights(model)
+    rules = _assign(spec, weights, model)
+    strategy = getattr(weights[0].variable, "distribute_strategy", None)
+    with (strategy or tf.distribute.get_strategy()).scope():
+        clock = tf.Variable(
+            0,
+            dtype=tf.int64,
+            trainable=False,
+            name="kwc_step",
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        entries = []
+        for weight in weights:
+            rule = rules[weight.path]
+            reason = _why_not(weight, rule)
+            reparameterization = None
+            if rule.compressor is not None and not rule.compressor.is_identity and not reason:
+                reparameterization = Reparameterization(weight, rule.compressor, total_steps, clock)
+            entries.append(Entry(weight, rule, reason, reparameterization))
+    return Compression(model, tuple(entries), clock, total_steps, rate_weight)
+
+
 def _check_compressible(model: tf_keras.layers.Layer) -> None:
-    if vars(model).get(_HANDLE) is not None:
+    if vars(model).get(HANDLE) is not None:
         raise CompressionError(
             f"The model {model.name!r} is compressed already; call kwc.decompress on it first."
         )
@@ -317,6 +151,11 @@ def _check_compressible(model: tf_keras.layers.Layer) -> None:
             f"The model {model.name!r} has no weights yet; build it, or call it on one batch."
         )
     for path, layer in paths.layers(model).items():
+        if isinstance(layer, Reparameterization):
+            raise CompressionError(
+                f"{path.rpartition('/')[0]} is compressed already, in another model that shares it "
+                "or on its own; call kwc.decompress on that first."
+            )
         if any(cls.__name__.startswith("QuantizeWrapper") for cls in type(layer).__mro__):
             raise CompressionError(
                 f"{path} is quantization-aware: its wrapper sets the weight and quantizes "
@@ -352,52 +191,3 @@ def _why_not(weight: paths.Weight, rule: Rule) -> str:
     if any(holder.attribute is None for holder in weight.holders):
         return "not_an_attribute"
     return ""
-
-
-def _install(model: tf_keras.layers.Layer, compression: Compression) -> None:
-    """Keeps the handle on the model and guards what would go wrong on a compressed one."""
-    vars(model)[_HANDLE] = compression
-    if not isinstance(model, tf_keras.Model):
-        return
-    compression._class = original = type(model)
-
-    def compile(self, *args, **kwargs):
-        original.compile(self, *args, **kwargs)
-        compression.attach(self.optimizer)
-
-    def save(self, *args, **kwargs):
-        raise CompressionError(
-            "A compressed model cannot be saved as a Keras model: it could not be loaded. Write "
-            "the artifact with kwc.save, or call kwc.decompress(model) first."
-        )
-
-    swap_class(model, {"compile": compile, "save": save})
-    _forget_functions(model)
-    if getattr(model, "optimizer", None) is not None:
-        try:
-            compression.attach(model.optimizer)
-        except CompressionError:
-            compression.undo()
-            raise
-
-
-def _forget_functions(model: tf_keras.Model) -> None:
-    """Drops traced functions, which hold the variables that the model had before."""
-    model.train_function = model.test_function = model.predict_function = None
-    model.train_tf_function = None
-
-
-def _bits(reparameterization: Reparameterization | None) -> float | None:
-    if reparameterization is None:
-        return None
-    bits = reparameterization.compressor.penalty(reparameterization.read(), reparameterization.info)
-    return None if bits is None else float(bits)
-
-
-def _error(entry: _Entry) -> float:
-    if entry.reparameterization is None:
-        return 0.0
-    before = entry.weight.variable.numpy().astype(np.float64)
-    distance = np.linalg.norm(entry.reparameterization.project().numpy() - before)
-    scale = np.linalg.norm(before)
-    return float(distance / scale) if scale else float(distance)

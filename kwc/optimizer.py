@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -18,7 +18,7 @@ def attach(
     clock: tf.Variable,
     total_steps: int,
     rate_weight: float,
-) -> None:
+) -> Callable[[], None]:
     """Extends `optimizer.apply_gradients`, through which every Keras training loop goes.
 
     Args:
@@ -27,6 +27,9 @@ def attach(
         clock: int64 variable that is advanced by 1 at each step.
         total_steps: number of steps planned.
         rate_weight: loss per expected bit; its gradient is shared out among the replicas.
+
+    Returns:
+        The function that makes the optimizer a plain one again.
     """
     original = type(optimizer)
     penalized = [r for r in reparameterizations if overrides(r.compressor, "penalty")]
@@ -47,7 +50,17 @@ def attach(
             r.assign(after, before)
         return result
 
+    def detach():
+        optimizer.__class__ = original
+
     swap_class(optimizer, {"apply_gradients": apply_gradients})
+    return detach
+
+
+def is_built(optimizer: Any) -> bool:
+    """Whether an optimizer, or one that it wraps, has made its state for given variables."""
+    wrapped = vars(optimizer).get("_optimizer")
+    return vars(optimizer).get("_built", False) or (wrapped is not None and is_built(wrapped))
 
 
 def expected_bits(reparameterizations: Sequence[Reparameterization]) -> tf.Tensor:
@@ -74,7 +87,9 @@ def _with_penalty(
     def total(gradient, v):
         if v.ref() not in rate:
             return gradient
-        return rate[v.ref()] if gradient is None else gradient + rate[v.ref()]
+        # An embedding's gradient may come as IndexedSlices, which have no sum.
+        dense = 0.0 if gradient is None else tf.convert_to_tensor(gradient)
+        return dense + rate[v.ref()]
 
     return [(total(gradient, v), v) for gradient, v in grads_and_vars]
 

@@ -9,6 +9,7 @@ dropped.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -59,7 +60,8 @@ def weights(model: tf_keras.layers.Layer) -> list[Weight]:
     """Returns every weight of a built layer or model once, in traversal order.
 
     A variable that several places hold (tied weights) is listed at the first, with the others as
-    further holders. Metrics and optimizers hold no weights.
+    further holders. Metrics and optimizers hold no weights. What no attribute leads to comes last,
+    under its variable's name.
     """
     holders: dict[int, list[Holder]] = {id(variable): [] for variable in model.weights}
     variables: dict[int, tf.Variable] = {}
@@ -67,6 +69,12 @@ def weights(model: tf_keras.layers.Layer) -> list[Weight]:
         if id(variable) in holders:
             variables.setdefault(id(variable), variable)
             holders[id(variable)].append(holder)
+    metrics = [m for m in model.submodules if isinstance(m, tf_keras.metrics.Metric)]
+    known = {id(variable) for metric in metrics for variable in metric.variables} | set(variables)
+    for variable in model.weights:
+        if id(variable) not in known:
+            variables[id(variable)] = variable
+            holders[id(variable)].append(Holder(variable.name.split(":")[0], model, None))
     return [Weight(variables[key], tuple(holders[key])) for key in variables]
 
 
@@ -110,9 +118,25 @@ def _walk(layer: tf.Module, path: str, seen: set[int]) -> Iterator[tuple[Holder,
 
 
 def _children(layer: tf.Module) -> Iterator[tuple[str, tf.Module]]:
-    """Direct sublayers and submodules with their names, each once."""
+    """Direct sublayers and submodules, each once, with names of their own.
+
+    What is an attribute by itself goes by that name, though a container may list it first. Of two
+    with the same name, such as `_dense` and `dense`, the later is numbered.
+    """
+    taken = set()
+    for name, child in _named_children(layer):
+        numbers = itertools.count(1)
+        unique = name
+        while unique in taken:
+            unique = f"{name}_{next(numbers)}"
+        taken.add(unique)
+        yield unique, child
+
+
+def _named_children(layer: tf.Module) -> Iterator[tuple[str, tf.Module]]:
     named = {}
-    for attribute, value in _attributes(layer):
+    attributes = sorted(_attributes(layer), key=lambda item: not isinstance(item[1], tf.Module))
+    for attribute, value in attributes:
         for name, child in _contents(value, _clean(attribute), tf.Module):
             if not isinstance(child, tf_keras.metrics.Metric):
                 named.setdefault(id(child), (name, child))
@@ -191,7 +215,7 @@ def _axes(
         return (), every
     if name == "depthwise_kernel":
         return every[:-2], every[-2:]
-    if isinstance(owner, keras.Conv2DTranspose | keras.Conv3DTranspose):
+    if isinstance(owner, keras.Conv1DTranspose | keras.Conv2DTranspose | keras.Conv3DTranspose):
         return (*every[:-2], every[-1]), (every[-2],)
     if isinstance(owner, keras.EinsumDense):
         operands, result = owner.equation.replace(" ", "").split("->")

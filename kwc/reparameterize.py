@@ -7,17 +7,18 @@ so functional, Sequential, subclassed, nested and custom layers are one case.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import threading
 import types
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.eager import record
+from tensorflow.python.ops import gradients_util
 from tf_keras.src.engine import base_layer_utils
 from tf_keras.src.mixed_precision import autocast_variable
 
@@ -27,6 +28,9 @@ from kwc.schedules import Step
 
 # Where a graph keeps the weights that were decoded in it.
 _READS = "_kwc_reads"
+
+# Answers of PossibleTapeGradientTypes.
+_NO_TAPE, _ONE_TAPE = 0, 1
 
 
 def forget_reads() -> None:
@@ -59,21 +63,20 @@ class Reparameterization(tf.Module):
         self.info: WeightInfo = weight.info
         self.compressor = compressor
         self._clock = clock
+        self._autocast = isinstance(weight.variable, autocast_variable.AutoCastVariable)
         compressor.check(self.info)
         value = finite(weight.variable.numpy(), self.info.path).astype(np.float32)
         initial = compressor.init(value, self.info, Step(0, total_steps))
+        # Replicas see different batches; what an update makes of the first one's is everyone's.
+        create = functools.partial(
+            tf.Variable, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+        )
         self.params = {
-            key: tf.Variable(np.asarray(x, np.float32), trainable=True, name=f"{name}/kwc_{key}")
+            key: create(np.asarray(x, np.float32), trainable=True, name=f"{name}/kwc_{key}")
             for key, x in initial.params.items()
         }
         self.state = {
-            key: tf.Variable(
-                x,
-                trainable=False,
-                name=f"{name}/kwc_{key}",
-                # Replicas see different batches; the first one's state is everyone's.
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
+            key: create(x, trainable=False, name=f"{name}/kwc_{key}")
             for key, x in initial.state.items()
         }
         shape = tuple(self.project().shape)
@@ -115,31 +118,43 @@ class Reparameterization(tf.Module):
             self.read(), self.info, False if training is None else training, seed
         )
 
+    def weight(self, training: bool | tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the weight in its own dtype."""
+        return tf.cast(self.project(training), self.info.dtype)
+
     def __call__(self) -> tf.Tensor:
         """Returns the weight as the layer reads it, cast as Keras casts a variable there."""
         weight = self._shared(base_layer_utils.call_context().training)
         compute = autocast_variable._autocast_dtype.dtype
-        return weight if compute is None else tf.cast(weight, compute)
+        return weight if compute is None or not self._autocast else tf.cast(weight, compute)
 
     def _shared(self, training: bool | tf.Tensor | None) -> tf.Tensor:
         """The weight, decoded once for all reads in one traced step, such as by a regularizer.
 
-        A read is not shared with one that a gradient tape entered since would not see through, nor
+        A read is not shared where a gradient tape could not see through it to the params, nor
         across replicas, which are traced by threads of their own.
         """
         if tf.executing_eagerly():
-            return tf.cast(self.project(training), self.info.dtype)
+            return self.weight(training)
         graph = tf.compat.v1.get_default_graph()
         reads = getattr(graph, _READS, {})
         key = id(self), threading.get_ident()
         if key in reads:
             known, mode = reads[key]
-            visible = record.should_record_backprop([known]) or not record.could_possibly_record()
-            if visible and (training is None or training is mode):
+            if self._tapes_see(known) and (training is None or training is mode):
                 return known
-        weight = tf.cast(self.project(training), self.info.dtype)
+        weight = self.weight(training)
         setattr(graph, _READS, reads | {key: (weight, training)})
         return weight
+
+    def _tapes_see(self, weight: tf.Tensor) -> bool:
+        """Whether each tape that watches the params would see them through a decoded weight.
+
+        There is no list of the tapes, only whether none, one or more of them watch a tensor.
+        """
+        watching = gradients_util.PossibleTapeGradientTypes
+        params = watching([tf.convert_to_tensor(v) for v in self.params.values()])
+        return params in (_NO_TAPE, _ONE_TAPE) and params == watching([weight])
 
     def assign(self, new: Variables, old: Variables) -> None:
         """Writes the values that are not the same tensors as before."""
@@ -160,22 +175,17 @@ def finite(value: np.ndarray, path: str) -> np.ndarray:
     return value
 
 
-class Injection:
-    """A weight replaced at every place that holds it; `undo` puts the variable back.
+def inject(replacements: Iterable[tuple[Weight, Reparameterization]]) -> Callable[[], None]:
+    """Replaces weights at every place that holds them, all or none.
 
-    Args:
-        weight: the weight.
-        reparameterization: what the layers shall read in its place.
+    Returns:
+        The function that puts the variables back.
     """
-
-    def __init__(self, weight: Weight, reparameterization: Reparameterization):
-        self._undo: list[Callable[[], None]] = []
-        for holder in weight.holders:
-            self._undo.append(_replace(holder, weight.variable, reparameterization))
-
-    def undo(self) -> None:
-        for undo in reversed(self._undo):
-            undo()
+    with contextlib.ExitStack() as done:
+        for weight, reparameterization in replacements:
+            for holder in weight.holders:
+                done.callback(_replace(holder, weight.variable, reparameterization))
+        return done.pop_all().close
 
 
 def swap_class(instance: Any, members: dict[str, Any]) -> None:
@@ -204,37 +214,47 @@ def _replace(
     """Swaps the owner's class so that the attribute reads the reparameterization."""
     owner, attribute = holder.owner, holder.attribute
     fields = vars(owner)
-    before = {key: copy.copy(fields[key]) for key in _ACCOUNTS if key in fields}
-    original = type(owner)
-
-    for key in ("_trainable_weights", "_non_trainable_weights"):
-        if key in fields:
-            fields[key] = [v for v in fields[key] if v is not variable]
-    if "_callable_losses" in fields:
-        fields["_callable_losses"] = [
-            _repointed(loss, variable, reparameterization) for loss in fields["_callable_losses"]
-        ]
-    dependencies = fields.get("_self_unconditional_checkpoint_dependencies", [])
-    fields["_self_unconditional_checkpoint_dependencies"] = [
-        reference for reference in dependencies if reference.ref is not variable
-    ]
-    fields.get("_self_unconditional_dependency_names", {}).pop(attribute, None)
-    references = fields.get("_obj_reference_counts_dict")
-    count = references.pop(variable, None) if references is not None else None
-    del fields[attribute]
-
     child = f"_kwc_{attribute}"
-    setattr(owner, child, reparameterization)
-    swap_class(owner, {attribute: property(lambda self: reparameterization())})
+    before = {key: copy.copy(fields[key]) for key in _ACCOUNTS if key in fields}
+    order = list(fields)
+    original = type(owner)
+    references = fields.get("_obj_reference_counts_dict", {})
+    count = references.get(variable)
 
     def undo() -> None:
         owner.__class__ = original
-        delattr(owner, child)
+        if child in fields:
+            delattr(owner, child)
         fields.update(before)
         fields[attribute] = variable
         if count is not None:
             references[variable] = count
+        # Paths follow the order of the attributes.
+        first = {key: fields.pop(key) for key in order if key in fields}
+        last = dict(fields)
+        fields.clear()
+        fields.update(first | last)
 
+    with contextlib.ExitStack() as failed:
+        failed.callback(undo)
+        for key in ("_trainable_weights", "_non_trainable_weights"):
+            if key in fields:
+                fields[key] = [v for v in fields[key] if v is not variable]
+        if "_callable_losses" in fields:
+            fields["_callable_losses"] = [
+                _repointed(loss, variable, reparameterization)
+                for loss in fields["_callable_losses"]
+            ]
+        dependencies = fields.get("_self_unconditional_checkpoint_dependencies", [])
+        fields["_self_unconditional_checkpoint_dependencies"] = [
+            reference for reference in dependencies if reference.ref is not variable
+        ]
+        fields.get("_self_unconditional_dependency_names", {}).pop(attribute, None)
+        references.pop(variable, None)
+        del fields[attribute]
+        setattr(owner, child, reparameterization)
+        swap_class(owner, {attribute: property(lambda self: reparameterization())})
+        failed.pop_all()
     return undo
 
 

@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterator
 
 from rich.table import Table
+from rich.text import Text
 
 from kwc import coding
-from kwc.artifact import Artifact, PackedWeight, Sizes
+from kwc.artifact import Artifact, CodedWeight, PackedWeight, Sizes
 from kwc.compressor import WeightInfo, links
 
 
@@ -45,6 +46,18 @@ class WeightReport:
         """Number of weights."""
         return math.prod(self.shape)
 
+    @property
+    def shape_text(self) -> str:
+        """The shape for people, such as `3x3x64x128`."""
+        return "x".join(map(str, self.shape)) or "scalar"
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        """Written bits for each element; None before a file is written."""
+        if self.written_bytes is None or not self.size:
+            return None
+        return 8 * self.written_bytes / self.size
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -68,34 +81,32 @@ class Report:
         return sum(known) if known else None
 
     def table(self) -> Table:
-        """Returns a table for a terminal, one row a weight and one for the total."""
-        table = Table(show_footer=True)
+        """Returns a table for a terminal, one row a weight and one for the total.
+
+        Columns that say nothing about any weight are left out, and no path is ever cut short.
+        """
         total = self.sizes.payload_bytes if self.sizes else None
         columns = [
-            ("weight", "total", "left"),
-            ("shape", "", "left"),
-            ("algorithm", "", "left"),
-            ("dense bytes", f"{self.dense_bytes:,}", "right"),
-            ("bytes", "" if total is None else f"{total:,}", "right"),
-            ("bits/weight", "", "right"),
-            ("error", "", "right"),
-            ("not compressed because", "", "left"),
+            ("weight", "total", "left", [w.path for w in self]),
+            ("shape", "", "left", [w.shape_text for w in self]),
+            ("algorithm", "", "left", [w.algorithm for w in self]),
+            ("dense bytes", f"{self.dense_bytes:,}", "right", [f"{w.dense_bytes:,}" for w in self]),
+            ("bytes", _text(total, ",d"), "right", [_text(w.written_bytes, ",d") for w in self]),
+            ("bits/weight", "", "right", [_text(w.bits_per_weight, ".2f") for w in self]),
+            ("error", "", "right", [_text(w.error, ".2e") for w in self]),
+            ("not compressed because", "", "left", [w.reason for w in self]),
         ]
-        for title, footer, justify in columns:
-            table.add_column(title, footer=footer, justify=justify)
-        for w in self.weights:
-            known = w.written_bytes is not None
-            table.add_row(
-                w.path,
-                "x".join(map(str, w.shape)) or "scalar",
-                w.algorithm,
-                f"{w.dense_bytes:,}",
-                f"{w.written_bytes:,}" if known else "",
-                f"{8 * w.written_bytes / w.size:.2f}" if known and w.size else "",
-                "" if w.error is None else f"{w.error:.2e}",
-                w.reason,
-            )
+        columns = [column for column in columns if any(column[-1])]
+        table = Table(show_footer=True)
+        for title, footer, justify, _ in columns:
+            table.add_column(title, footer=footer, justify=justify, overflow="fold")
+        for cells in zip(*(cells for *_, cells in columns), strict=True):
+            table.add_row(*map(Text, cells))
         return table
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def of_artifact(artifact: Artifact) -> Report:
@@ -115,7 +126,7 @@ def of_artifact(artifact: Artifact) -> Report:
     return Report(tuple(rows), artifact.sizes)
 
 
-def describe(packed: PackedWeight) -> str:
+def describe(packed: PackedWeight | CodedWeight) -> str:
     """Returns an algorithm and its hyperparameters in one line.
 
     >>> from kwc.algorithms import Quantization

@@ -91,7 +91,8 @@ class Polynomial:
             return self.final
         done = tf.cast(step.index, tf.float32) / step.total
         remaining = 1.0 - tf.clip_by_value((done - self.begin) / (self.end - self.begin), 0.0, 1.0)
-        return self.final + (self.initial - self.final) * remaining**self.power
+        moving = self.final + (self.initial - self.final) * remaining**self.power
+        return tf.where(step.index < self.last_change(step.total), moving, self.final)
 
     def last_change(self, total: int) -> int:
         return math.ceil(self.end * total)

@@ -19,6 +19,7 @@ from official.modeling import optimization
 
 from kwc import model as kwc_model
 from kwc.compressor import CompressionError
+from kwc.reparameterize import swap_class
 from kwc.spec import Spec
 
 
@@ -67,7 +68,10 @@ class CompressionTrainer(base_trainer.Trainer):
         for row in self.compression.report():
             logging.info("kwc: %s %s %s %s", row.path, row.shape, row.algorithm, row.reason)
         self.compression.attach(optimizer)
+        if isinstance(optimizer, optimization.ExponentialMovingAverage):
+            optimizer.shadow_copy(_Averaged(self.compression))
         super().__init__(config, task, model, optimizer, *args, **kwargs)
+        swap_class(self.checkpoint, {"restore": _restore})
 
     def initialize(self) -> None:
         """Does nothing: the dense weights were loaded before they were compressed."""
@@ -77,18 +81,23 @@ def initialize(task, model: tf_keras.Model, dense: str = "") -> None:
     """Loads the weights that a dense run wrote, or lets the task initialize the model.
 
     Raises:
-        CompressionError: there is no checkpoint at `dense`, or it is of another model.
+        CompressionError: there is no checkpoint at `dense`, or the checkpoint that is loaded is of
+            another model.
     """
     if not dense:
-        task.initialize(model)
+        try:
+            task.initialize(model)
+        except _MISMATCH as error:
+            raise CompressionError(
+                f"task.init_checkpoint does not fit the model: {error}"
+            ) from error
         return
     path = tf.train.latest_checkpoint(dense) if tf.io.gfile.isdir(dense) else dense
     if path is None:
         raise CompressionError(f"There is no checkpoint in {dense}; train the dense model first.")
     try:
-        status = tf.train.Checkpoint(model=model).read(path).expect_partial()
-        status.assert_existing_objects_matched()
-    except (AssertionError, ValueError, tf.errors.NotFoundError) as error:
+        _read(model, path)
+    except _MISMATCH as error:
         raise CompressionError(
             f"The checkpoint {path} is not one of this experiment's dense model: {error}"
         ) from error
@@ -97,8 +106,42 @@ def initialize(task, model: tf_keras.Model, dense: str = "") -> None:
 def adopt_average(trainer: base_trainer.Trainer) -> None:
     """Makes moving averages, if the optimizer keeps them, the weights of the model for good.
 
-    Evaluation and the artifact then see the same numbers; call it after the last checkpoint.
+    Evaluation and the artifact then see the same numbers; call it once, after the last checkpoint.
     """
     if isinstance(trainer.optimizer, optimization.ExponentialMovingAverage):
         with trainer.strategy.scope():
-            trainer.optimizer.assign_average_vars(trainer.model.trainable_variables)
+            trainer.optimizer.swap_weights()
+
+
+class _Averaged:
+    """What a moving average may average: all of a model but the algorithms' state and clock."""
+
+    def __init__(self, compression: kwc_model.Compression):
+        state = {id(v) for r in compression.reparameterizations for v in r.state.values()}
+        state.add(id(compression.clock))
+        self.trainable_variables = compression.model.trainable_variables
+        self.variables = [v for v in compression.model.variables if id(v) not in state]
+
+
+_MISMATCH = (AssertionError, ValueError, tf.errors.NotFoundError, tf.errors.DataLossError)
+
+
+def _read(model: tf_keras.Model, path: str) -> None:
+    """Reads all weights of a model from a checkpoint; raises one of `_MISMATCH`."""
+    status = tf.train.Checkpoint(model=model).read(path)
+    status.expect_partial().assert_existing_objects_matched()
+
+
+def _restore(checkpoint: tf.train.Checkpoint, path: str, *args, **kwargs):
+    """`Checkpoint.restore` that refuses what a run with another spec left in the folder.
+
+    The stock one would silently leave the variables that the file lacks at their initial values.
+    """
+    try:
+        _read(checkpoint.model, path)
+    except _MISMATCH as error:
+        raise CompressionError(
+            f"The checkpoint {path} is of another model or spec; give this run a model_dir of its "
+            f"own. {error}"
+        ) from error
+    return tf.train.Checkpoint.restore(checkpoint, path, *args, **kwargs)

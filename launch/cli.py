@@ -1,14 +1,15 @@
 """The `kwc` command."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-from launch.commands import sweep
+from launch.commands import inspect, sweep
 from launch.errors import LaunchError
 
 # To add a group of commands, write a module beside `sweep` and name it here.
-_GROUPS = (sweep,)
+_GROUPS = (sweep, inspect)
 
 _INTERRUPTED = 130
 
@@ -30,9 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         group.register(subparsers)
     arguments = parser.parse_args(argv)
     try:
-        return arguments.handler(arguments)
+        status = arguments.handler(arguments)
+        sys.stdout.flush()
+        return status
     except LaunchError as error:
         print(f"kwc: error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader has seen enough, as `head` does; Python must not flush what it will not take.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("kwc: interrupted", file=sys.stderr)

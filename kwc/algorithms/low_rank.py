@@ -26,13 +26,20 @@ class LowRank(WeightCompressor):
     Attributes:
         rank: an int is the rank itself; a float in (0, 1] is the fraction of the full rank,
             rounded up.
+        least: the least rank that a fraction stands for, or the full rank if that is smaller:
+            small matrices, such as those of first and last layers, hold few bytes and much of the
+            accuracy.
     """
 
     rank: int | float
+    least: int = 8
 
     def _rank(self, info: WeightInfo) -> int:
         full = min(info.matrix_shape)
-        return self.rank if isinstance(self.rank, int) else math.ceil(self.rank * full)
+        if isinstance(self.rank, int):
+            return self.rank
+        # 0.07 of 100 is 7.000000000000001 in floating point.
+        return max(math.ceil(round(self.rank * full, 6)), min(self.least, full))
 
     def check(self, info: WeightInfo) -> None:
         if not info.input_axes or not info.output_axes:

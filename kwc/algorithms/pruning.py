@@ -72,6 +72,5 @@ def largest(weight, sparsity):
     """
     magnitude = tf.abs(tf.reshape(weight, [-1]))
     zeros = tf.cast(tf.round(tf.cast(sparsity, tf.float32) * magnitude.shape[0]), tf.int32)
-    order = tf.argsort(magnitude, stable=True)
-    position = tf.argsort(order)
+    position = tf.math.invert_permutation(tf.argsort(magnitude, stable=True))
     return tf.reshape(position >= zeros, weight.shape)

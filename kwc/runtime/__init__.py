@@ -11,12 +11,12 @@ import numpy as np
 from kwc import artifact
 
 
-def load(path: str | os.PathLike, max_bytes: int = 1 << 34) -> dict[str, np.ndarray]:
-    """Decodes every weight of an artifact.
+def load(path: str | os.PathLike, max_bytes: int = artifact.MAX_BYTES) -> dict[str, np.ndarray]:
+    """Decodes every weight of an artifact, one at a time.
 
     Args:
         path: the `.kwc` file.
-        max_bytes: the most bytes that all decoded arrays together may take.
+        max_bytes: the most bytes that all decoded weights and the arrays of any one may take.
 
     Returns:
         Arrays by structural weight path, in the model's order, of the model's shapes and dtypes.

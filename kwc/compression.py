@@ -1,0 +1,260 @@
+"""The compression of one model: which weight is compressed how, and the way back."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from kwc import artifact, optimizer, paths, report
+from kwc.compressor import CompressionError, WeightCompressor
+from kwc.reparameterize import Reparameterization, finite, inject, swap_class
+from kwc.spec import Rule
+
+HANDLE = "_kwc_compression"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A weight, its rule, and what was made of it.
+
+    Attributes:
+        weight: the weight.
+        rule: the rule that took it.
+        reason: why the rule's algorithm is not applied; empty if it is.
+        reparameterization: None where the weight is stored losslessly.
+    """
+
+    weight: paths.Weight
+    rule: Rule
+    reason: str
+    reparameterization: Reparameterization | None
+
+    @property
+    def compressor(self) -> WeightCompressor | None:
+        return self.reparameterization.compressor if self.reparameterization else None
+
+    def pack(self) -> artifact.PackedWeight:
+        """Packs the current value; checks that it decodes to what the layers compute with.
+
+        Raises:
+            CompressionError: a value is not finite, or the algorithm contradicts itself.
+        """
+        info = self.weight.info
+        if self.reparameterization is None:
+            return artifact.pack(None, {"weight": self._value(self.weight.variable)}, info)
+        variables = self.reparameterization.read()
+        for name, value in (variables.params | variables.state).items():
+            if value.dtype.is_floating:
+                finite(value.numpy(), f"{info.path} ({name})")
+        arrays = self.compressor.compress(variables, info)
+        packed = artifact.pack(self.compressor, arrays, info)
+        trained = self.reparameterization.weight().numpy().astype(np.float32)
+        off = np.max(np.abs(packed.decompress().astype(np.float32) - trained), initial=0.0)
+        if off > 1e-5 * max(1.0, np.max(np.abs(trained), initial=0.0)):
+            raise CompressionError(
+                f"{self.compressor.name} decompresses {info.path} to values up to {off:.3g} away "
+                "from those that it was trained with: its compress and decompress do not agree "
+                "with its project."
+            )
+        return packed
+
+    def report(self, written: artifact.CodedWeight | None) -> report.WeightReport:
+        """Returns the weight's row; `written` is what was saved of it, if anything."""
+        info = self.weight.info
+        packed = written or artifact.pack(self.compressor, {}, info)
+        return report.WeightReport(
+            path=info.path,
+            shape=info.shape,
+            rule=self.rule.pattern,
+            algorithm=report.describe(packed),
+            reason=self.reason,
+            dense_bytes=report.dense_bytes(info),
+            written_bytes=sum(written.nbytes.values()) if written else None,
+            bits_estimated=self._bits(),
+            error=self._error(),
+        )
+
+    def _value(self, variable: tf.Variable) -> np.ndarray:
+        value = variable.numpy()
+        return finite(value, self.weight.path) if variable.dtype.is_floating else value
+
+    def _bits(self) -> float | None:
+        if self.reparameterization is None:
+            return None
+        bits = self.compressor.penalty(self.reparameterization.read(), self.weight.info)
+        return None if bits is None else float(bits)
+
+    def _error(self) -> float:
+        if self.reparameterization is None:
+            return 0.0
+        before = self.weight.variable.numpy().astype(np.float64)
+        distance = np.linalg.norm(self.reparameterization.project().numpy() - before)
+        scale = np.linalg.norm(before)
+        return float(distance / scale) if scale else float(distance)
+
+
+class Compression:
+    """The compression of one model. Made by `kwc.compress`.
+
+    Attributes:
+        model: the compressed model.
+        clock: int64 variable, the number of optimizer steps taken since compression.
+
+    Args:
+        model: the model, still plain.
+        entries: every weight of the model.
+        clock: int64 variable.
+        total_steps: optimizer steps planned.
+        rate_weight: loss per expected bit per weight of the model.
+    """
+
+    def __init__(
+        self,
+        model: tf_keras.layers.Layer,
+        entries: tuple[Entry, ...],
+        clock: tf.Variable,
+        total_steps: int,
+        rate_weight: float,
+    ):
+        self.model = model
+        self.clock = clock
+        self._entries = entries
+        self._total_steps = total_steps
+        self._rate_weight = rate_weight
+        self._attached: list[tuple[Any, Callable[[], None]]] = []
+        self._withdraw: Callable[[], None] = lambda: None
+        self._class = type(model)
+
+    @property
+    def reparameterizations(self) -> list[Reparameterization]:
+        """The compressed weights; losslessly stored ones are not among them."""
+        return [e.reparameterization for e in self._entries if e.reparameterization]
+
+    def install(self) -> None:
+        """Puts the reparameterizations into the model, and guards against what would go wrong.
+
+        Raises:
+            CompressionError: the model's optimizer has state for the uncompressed weights. The
+                model is unchanged.
+        """
+        model = self.model
+        if getattr(model, "optimizer", None) is not None:
+            self._check_fresh(model.optimizer)
+        self._withdraw = inject(
+            (e.weight, e.reparameterization) for e in self._entries if e.reparameterization
+        )
+        vars(model)[HANDLE] = self
+        if not isinstance(model, tf_keras.Model):
+            return
+        # One of the weights may have been an attribute of the model itself.
+        self._class = type(model)
+        _guard(self)
+        _forget_functions(model)
+        if model.optimizer is not None:
+            self.attach(model.optimizer)
+
+    def attach(self, keras_optimizer: Any) -> None:
+        """Lets an optimizer train the penalty and run the algorithms' updates.
+
+        Called for you by `model.compile` and by `kwc.task.CompressionTrainer`; call it yourself
+        for a training loop of your own. An optimizer that is attached already stays as it is.
+
+        Raises:
+            CompressionError: the optimizer has state for the uncompressed weights.
+        """
+        known = any(attached is keras_optimizer for attached, _ in self._attached)
+        if known or not self.reparameterizations:
+            return
+        self._check_fresh(keras_optimizer)
+        weights = sum(entry.weight.info.size for entry in self._entries)
+        detach = optimizer.attach(
+            keras_optimizer,
+            self.reparameterizations,
+            self.clock,
+            self._total_steps,
+            self._rate_weight / weights,
+        )
+        self._attached.append((keras_optimizer, detach))
+
+    def _check_fresh(self, keras_optimizer: Any) -> None:
+        if self.reparameterizations and optimizer.is_built(keras_optimizer):
+            raise CompressionError(
+                f"The optimizer {type(keras_optimizer).__name__} has state for the uncompressed "
+                "weights, which the compressed ones cannot use. Call model.compile with a new "
+                "optimizer first, or set model.optimizer = None if the model is not trained again."
+            )
+
+    def expected_bits(self) -> tf.Tensor:
+        """Returns the sum of the algorithms' penalties in bits, a float32 scalar."""
+        return optimizer.expected_bits(self.reparameterizations)
+
+    def save(self, path: str | os.PathLike, metadata: Mapping | None = None) -> report.Report:
+        """Writes the artifact and reports on each weight. See `kwc.save`."""
+        self._check_complete()
+        packed = [entry.pack() for entry in self._entries]
+        return self._report(artifact.write(path, packed, metadata))
+
+    def _check_complete(self) -> None:
+        known = {id(entry.weight.variable) for entry in self._entries} | {id(self.clock)}
+        known |= {id(v) for r in self.reparameterizations for v in r.variables}
+        late = [w.path for w in paths.weights(self.model) if id(w.variable) not in known]
+        if late:
+            raise CompressionError(
+                f"The model made weights after it was compressed: {', '.join(late[:10])}. Call it "
+                "on one batch before kwc.compress."
+            )
+
+    def report(self) -> report.Report:
+        """Returns rule, algorithm, reason and error of each weight; bytes only after `save`."""
+        return self._report(None)
+
+    def _report(self, written: artifact.Artifact | None) -> report.Report:
+        packed = written.weights if written else {}
+        rows = tuple(entry.report(packed.get(entry.weight.path)) for entry in self._entries)
+        return report.Report(rows, written.sizes if written else None)
+
+    def undo(self) -> None:
+        """Puts plain variables back, holding the decoded values. See `kwc.decompress`."""
+        values = {e.weight.path: e.pack().decompress() for e in self._entries if e.compressor}
+        for _, detach in reversed(self._attached):
+            detach()
+        self.model.__class__ = self._class
+        self._withdraw()
+        for entry in self._entries:
+            if entry.weight.path in values:
+                entry.weight.variable.assign(values[entry.weight.path])
+        del vars(self.model)[HANDLE]
+        if isinstance(self.model, tf_keras.Model) and values:
+            _forget_functions(self.model)
+            # The optimizer's state belongs to the variables that are gone.
+            self.model.optimizer = None
+            self.model._is_compiled = False
+
+
+def _guard(compression: Compression) -> None:
+    """Attaches each optimizer that the model is compiled with, and refuses Keras's own format."""
+    original = type(compression.model)
+
+    def compile(self, *args, **kwargs):
+        original.compile(self, *args, **kwargs)
+        compression.attach(self.optimizer)
+
+    def save(self, *args, **kwargs):
+        raise CompressionError(
+            "A compressed model cannot be saved as a Keras model: it could not be loaded. Write "
+            "the artifact with kwc.save, or call kwc.decompress(model) first."
+        )
+
+    swap_class(compression.model, {"compile": compile, "save": save})
+
+
+def _forget_functions(model: tf_keras.Model) -> None:
+    """Drops traced functions, which hold the variables that the model had before."""
+    model.train_function = model.test_function = model.predict_function = None
+    model.train_tf_function = None
