@@ -116,6 +116,19 @@ def run(config: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
     )
 
 
+def check(text: str) -> None:
+    """Reads a trial's gin text as `run` will, and builds its parameters and its spec.
+
+    Raises:
+        Exception: whatever `run` would raise before the first step: unknown names or values.
+    """
+    gin.clear_config()
+    gin.parse_config(text)
+    gin.get_configurable(Experiment)().params()
+    gin.get_bindings("kwc.task.CompressionTrainer")
+    gin.clear_config()
+
+
 def _start_from(dense: pathlib.Path) -> None:
     if not dense.is_dir():
         raise CompressionError(f"The dense trial {dense} is not there; run it first.")

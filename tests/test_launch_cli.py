@@ -20,6 +20,7 @@ def kwc(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")
     monkeypatch.setattr(sweep, "run_trial", run_trial)
+    monkeypatch.setattr(sweep, "check_trial", lambda config: None)
 
     def run(command, *options):
         status = cli.main(["sweep", command, str(sweep_file), *options])
@@ -152,6 +153,7 @@ import launch_fakes
 from launch import cli
 from launch.commands import sweep
 sweep.run_trial = launch_fakes.run_trial
+sweep.check_trial = lambda config: None
 assert cli.main(["sweep", "plan", {str(sweep_file)!r}]) == 0
 light = {{"tensorflow", "pandas", "matplotlib"}} & set(sys.modules)
 assert not light, light
@@ -160,3 +162,14 @@ for command in ("run", "status", "report"):
 assert "tensorflow" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
+
+
+def test_a_config_that_cannot_run_stops_the_sweep_before_it_starts(kwc, tmp_path, monkeypatch):
+    def check(config):
+        raise ValueError("Quantization has no parameter bitz")
+
+    monkeypatch.setattr(sweep, "check_trial", check)
+    status, _, errors = kwc("run")
+    assert status == 1
+    assert "nothing was started: Quantization has no parameter bitz" in errors
+    assert not list(tmp_path.glob("runs/*/*/log.txt"))

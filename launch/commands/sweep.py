@@ -114,6 +114,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if plan.identity.unprepared:
         raise LaunchError(plan.identity.mend())
 
+    _check(todo)
+
     from launch import progress
 
     try:
@@ -141,6 +143,24 @@ def run_trial(config: pathlib.Path, folder: pathlib.Path) -> None:
     from experiments import trial
 
     trial.run(config, folder)
+
+
+def check_trial(config: str) -> None:
+    """Raises whatever is wrong with a trial's gin text, which `experiments.trial` reads."""
+    from experiments import trial
+
+    trial.check(config)
+
+
+def _check(todo: Sequence[Trial]) -> None:
+    """Finds every config that cannot run before any trial has cost time."""
+    for trial in todo:
+        try:
+            check_trial(trial.config)
+        except Exception as error:
+            raise LaunchError(
+                f"{trial.describe()} cannot run, so nothing was started: {error}"
+            ) from error
 
 
 def _status(arguments: argparse.Namespace) -> int:
