@@ -32,12 +32,13 @@ def sizes(report: Report) -> dict[str, Any]:
     }
 
 
-def provenance(data_checksum: str | None, initial: str) -> dict[str, Any]:
+def provenance(data_checksum: str | None, initial: str | None) -> dict[str, Any]:
     """Returns what somebody needs to reproduce a result.
 
     Args:
         data_checksum: checksum of the prepared data set, None if the data is the user's own.
-        initial: the checkpoint that the trial started from, or the folder of it; may be empty.
+        initial: the checkpoint that the trial started from, or the folder of it; empty or None if
+            from random weights.
     """
     return {
         "command": " ".join(sys.argv),

@@ -90,7 +90,9 @@ def run(
 
     final = _final(params, test_path)
     dense = getattr(trainer, "dense", "")
-    start_point = dense or getattr(params.task, "init_checkpoint", "") or ""
+    pretrained = getattr(params.task, "init_checkpoint", "")
+    # A checkpoint of the backbone or encoder alone makes no dense model: its head is random.
+    is_whole = pretrained and getattr(params.task, "init_checkpoint_modules", "") == "all"
     metrics: dict[str, Any] = {"dense": None, "training_graph": None, "artifact": None}
     trained = evaluate(final, task, trainer.model, strategy)
     if isinstance(trainer, kwc_task.CompressionTrainer):
@@ -98,7 +100,8 @@ def run(
         report = trainer.compression.save(folder / ARTIFACT)
         with strategy.scope():
             model = task.build_model()
-            if start_point:
+            kwc_task.complete(task, model, params)
+            if dense or is_whole:
                 kwc_task.initialize(task, model, dense)
                 metrics["dense"] = evaluate(final, task, model, strategy)
             kwc.load(folder / ARTIFACT, into=model)
@@ -123,7 +126,7 @@ def run(
         },
         "artifact": ARTIFACT if report.sizes else None,
         "weights": [dataclasses.asdict(row) for row in report],
-        "provenance": result.provenance(data_checksum, start_point),
+        "provenance": result.provenance(data_checksum, dense or pretrained),
     }
     return result.write(folder, content)
 

@@ -33,8 +33,9 @@ def compress(
         A handle for reports and training loops of your own. The model keeps it too.
 
     Raises:
-        CompressionError: the model is not built, compressed already or quantization-aware, a rule
-            or an algorithm does not fit, or a weight is not finite. The model is unchanged.
+        CompressionError: the model is not built, compressed already or quantization-aware, its
+            optimizer has state for the uncompressed weights, a rule or an algorithm does not fit,
+            or a weight is not finite. The model is unchanged.
     """
     compression = _plan(model, spec, total_steps, rate_weight)
     compression.install()

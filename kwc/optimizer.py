@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from kwc.compressor import overrides
-from kwc.reparameterize import Reparameterization, forget_reads, swap_class
+from kwc.reparameterize import Reparameterization, swap_class
 from kwc.schedules import Step
 
 
@@ -40,7 +40,6 @@ def attach(
         if penalized and rate_weight:
             grads_and_vars = _with_penalty(grads_and_vars, penalized, rate_weight)
         result = original.apply_gradients(self, grads_and_vars, *args, **kwargs)
-        forget_reads()
         clock.assign_add(1)
         gradients = {v.ref(): gradient for gradient, v in grads_and_vars}
         step = Step(tf.identity(clock), total_steps)
@@ -87,9 +86,7 @@ def _with_penalty(
     def total(gradient, v):
         if v.ref() not in rate:
             return gradient
-        # An embedding's gradient may come as IndexedSlices, which have no sum.
-        dense = 0.0 if gradient is None else tf.convert_to_tensor(gradient)
-        return dense + rate[v.ref()]
+        return rate[v.ref()] if gradient is None else gradient + rate[v.ref()]
 
     return [(total(gradient, v), v) for gradient, v in grads_and_vars]
 

@@ -33,11 +33,6 @@ _READS = "_kwc_reads"
 _NO_TAPE, _ONE_TAPE = 0, 1
 
 
-def forget_reads() -> None:
-    """Makes later reads in the graph that is being traced decode anew; variables have changed."""
-    setattr(tf.compat.v1.get_default_graph(), _READS, {})
-
-
 class Reparameterization(tf.Module):
     """The variables that stand for one weight, and the weight decoded from them.
 
@@ -131,30 +126,25 @@ class Reparameterization(tf.Module):
     def _shared(self, training: bool | tf.Tensor | None) -> tf.Tensor:
         """The weight, decoded once for all reads in one traced step, such as by a regularizer.
 
-        A read is not shared where a gradient tape could not see through it to the params, nor
-        across replicas, which are traced by threads of their own.
+        A read is not shared where a variable may have been written since, where a gradient tape
+        could not see through it to the params, nor across replicas, which are traced by threads of
+        their own.
         """
         if tf.executing_eagerly():
             return self.weight(training)
         graph = tf.compat.v1.get_default_graph()
         reads = getattr(graph, _READS, {})
         key = id(self), threading.get_ident()
+        variables = self.read()
+        writes = _possible_writes(variables)
         if key in reads:
-            known, mode = reads[key]
-            if self._tapes_see(known) and (training is None or training is mode):
+            known, mode, before = reads[key]
+            current = writes == before and (training is None or training is mode)
+            if current and _tapes_see(known, variables):
                 return known
         weight = self.weight(training)
-        setattr(graph, _READS, reads | {key: (weight, training)})
+        setattr(graph, _READS, reads | {key: (weight, training, writes)})
         return weight
-
-    def _tapes_see(self, weight: tf.Tensor) -> bool:
-        """Whether each tape that watches the params would see them through a decoded weight.
-
-        There is no list of the tapes, only whether none, one or more of them watch a tensor.
-        """
-        watching = gradients_util.PossibleTapeGradientTypes
-        params = watching([tf.convert_to_tensor(v) for v in self.params.values()])
-        return params in (_NO_TAPE, _ONE_TAPE) and params == watching([weight])
 
     def assign(self, new: Variables, old: Variables) -> None:
         """Writes the values that are not the same tensors as before."""
@@ -162,6 +152,26 @@ class Reparameterization(tf.Module):
             for key, value in values.items():
                 if value is not before[key]:
                     variables[key].assign(value)
+
+
+def _possible_writes(variables: Variables) -> int:
+    """Counts the operations of the graph that take a variable and do not read it."""
+    reads = (*variables.params.values(), *variables.state.values())
+    return sum(
+        consumer.type != "ReadVariableOp"
+        for read in reads
+        for consumer in read.op.inputs[0].consumers()
+    )
+
+
+def _tapes_see(weight: tf.Tensor, variables: Variables) -> bool:
+    """Whether each tape that watches the params would see them through a decoded weight.
+
+    There is no list of the tapes, only whether none, one or more of them watch a tensor.
+    """
+    watching = gradients_util.PossibleTapeGradientTypes
+    params = watching(list(variables.params.values()))
+    return params in (_NO_TAPE, _ONE_TAPE) and params == watching([weight])
 
 
 def finite(value: np.ndarray, path: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from official.core import base_trainer
 from official.modeling import optimization
 
 from kwc import model as kwc_model
+from kwc import paths
 from kwc.compressor import CompressionError
 from kwc.reparameterize import swap_class
 from kwc.spec import Spec
@@ -61,6 +62,7 @@ class CompressionTrainer(base_trainer.Trainer):
         **kwargs,
     ):
         self.dense = dense
+        complete(task, model, config)
         initialize(task, model, dense)
         self.compression = kwc_model.compress(
             model, spec, total_steps=config.trainer.train_steps, rate_weight=rate_weight
@@ -75,6 +77,22 @@ class CompressionTrainer(base_trainer.Trainer):
 
     def initialize(self) -> None:
         """Does nothing: the dense weights were loaded before they were compressed."""
+
+
+def complete(task, model: tf_keras.Model, config) -> None:
+    """Makes the weights that a model makes only when it is first called.
+
+    Some heads of Model Garden do so. One validation step of the task is traced, on what its own
+    input pipeline yields; nothing runs.
+    """
+    layers = [x for x in paths.layers(model).values() if isinstance(x, tf_keras.layers.Layer)]
+    if model.weights and all(layer.built for layer in layers):
+        return
+    inputs = task.build_inputs(config.task.validation_data).element_spec
+    metrics = task.build_metrics(training=False)
+    strategy = tf.distribute.get_strategy()
+    step = tf.function(lambda x: strategy.run(task.validation_step, (x, model, metrics)))
+    step.get_concrete_function(inputs)
 
 
 def initialize(task, model: tf_keras.Model, dense: str = "") -> None:

@@ -20,7 +20,11 @@ keras = tf_keras.layers
 
 @dataclasses.dataclass(frozen=True)
 class Tracked(WeightCompressor):
-    """Has a penalty, remembers the gradient of the step, and clips its param."""
+    """Has a penalty, remembers the gradient of the step, and clips its param.
+
+    Its replicas disagree on the update, as they might through an operation that is not
+    deterministic; the first one's counts.
+    """
 
     def init(self, weight, info, step):
         return Variables({"weight": weight}, {"gradient": np.zeros(info.shape, np.float32)})
@@ -30,7 +34,8 @@ class Tracked(WeightCompressor):
 
     def update(self, v, info, step, gradients):
         clipped = tf.clip_by_value(v.params["weight"], -0.4, 0.4)
-        return Variables({"weight": clipped}, {"gradient": gradients["weight"]})
+        wrong = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.float32)
+        return Variables({"weight": clipped + wrong}, {"gradient": gradients["weight"] + wrong})
 
 
 SPEC = kwc.Spec(

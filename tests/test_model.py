@@ -265,6 +265,21 @@ def test_precision_policies(policy, compressor, tmp_path):
     np.testing.assert_array_equal(other(x), expected)
 
 
+def test_a_weight_that_keras_does_not_cast_is_not_cast():
+    class Exact(keras.Layer):
+        def build(self, shape):
+            self.cast = self.add_weight(name="cast", shape=(2,))
+            self.kept = self.add_weight(name="kept", shape=(2,), experimental_autocast=False)
+
+        def call(self, x):
+            return self.cast + tf.cast(x, self.cast.dtype), self.kept + tf.cast(x, self.kept.dtype)
+
+    layer = Exact(dtype="mixed_float16")
+    layer(tf.ones([2]))
+    kwc.compress(layer, kwc.Spec([(".*", Same())]))
+    assert [output.dtype for output in layer(tf.ones([2]))] == [tf.float16, tf.float32]
+
+
 def test_the_report_tells_rule_algorithm_bytes_and_error(tmp_path):
     model = dense()
     report = kwc.compress(

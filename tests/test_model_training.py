@@ -237,10 +237,12 @@ def test_a_step_decodes_each_weight_once():
     assert len(products) == 1
 
 
-def test_a_read_after_an_optimizer_s_step_sees_the_new_value():
+@pytest.mark.parametrize("attached", [True, False])
+def test_a_read_after_an_optimizer_s_step_sees_the_new_value(attached):
     model = compressed(Quantization(8))
     optimizer = tf_keras.optimizers.SGD(0.5)
-    handle_of(model).attach(optimizer)
+    if attached:
+        handle_of(model).attach(optimizer)
     optimizer.build(model.trainable_variables)
     x = tf.constant(X)
 
@@ -258,6 +260,24 @@ def test_a_read_after_an_optimizer_s_step_sees_the_new_value():
     first, second, third = two_steps()
     assert first != second != third
     np.testing.assert_allclose(third, tf.reduce_sum(model(x) ** 2), rtol=1e-6)
+
+
+def test_a_read_after_an_assignment_sees_the_new_value():
+    model = compressed(Pruning(0.5))
+    r = kernel(model)
+
+    @tf.function
+    def assigned(x):
+        before = model(x)
+        r.params["weight"].assign_add(tf.ones([4, 3]))
+        between = model(x)
+        r.state["mask"].assign(tf.fill([4, 3], True))
+        return before, between, model(x)
+
+    outputs = [output.numpy() for output in assigned(tf.constant(X))]
+    assert np.any(outputs[0] != outputs[1])
+    assert np.any(outputs[1] != outputs[2])
+    np.testing.assert_allclose(outputs[2], model(X), atol=1e-5)
 
 
 # Penalty and update
