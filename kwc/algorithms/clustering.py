@@ -1,6 +1,7 @@
 """A weight as a codebook of few values and an index for each element."""
 
 import dataclasses
+import math
 
 import numpy as np
 from etils import epy
@@ -72,13 +73,16 @@ def look_up(centroids, assignments):
     @tf.custom_gradient
     def gather(table):
         def gradient(upstream):
-            clusters = table.shape[0]
-            return tf.math.bincount(
-                tf.reshape(assignments, [-1]),
-                weights=tf.reshape(upstream, [-1]),
-                minlength=clusters,
-                maxlength=clusters,
+            # Threads share rows, never a row, so that the sums are the same at every run.
+            rows = math.gcd(assignments.shape.num_elements(), 64)
+            sums = tf.math.bincount(
+                tf.reshape(assignments, [rows, -1]),
+                weights=tf.reshape(upstream, [rows, -1]),
+                minlength=table.shape[0],
+                maxlength=table.shape[0],
+                axis=-1,
             )
+            return tf.reduce_sum(sums, axis=0)
 
         return tf.gather(table, assignments), gradient
 

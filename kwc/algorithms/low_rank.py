@@ -48,7 +48,9 @@ class LowRank(WeightCompressor):
                 f"{info.shape}. Give it another rule, for example None."
             )
         full = min(info.matrix_shape)
-        if not 1 <= self._rank(info) <= full or (isinstance(self.rank, float) and self.rank > 1):
+        is_rank = isinstance(self.rank, int) and 1 <= self.rank <= full
+        is_fraction = isinstance(self.rank, float) and 0 < self.rank <= 1
+        if not is_rank and not is_fraction:
             raise CompressionError(
                 f"LowRank(rank={self.rank}) cannot be for {info.path}: as a matrix of "
                 f"{info.matrix_shape} its rank is 1 to {full}. A float in (0, 1] is a fraction "

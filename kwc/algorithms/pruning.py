@@ -29,8 +29,8 @@ class Pruning(WeightCompressor):
     interval: int = 50
 
     def check(self, info: WeightInfo) -> None:
-        final = schedules.as_schedule(self.sparsity).final
-        if not 0 <= final < 1:
+        final = getattr(self.sparsity, "final", self.sparsity)
+        if not isinstance(final, int | float) or not 0 <= final < 1:
             raise CompressionError(
                 f"Pruning(sparsity={final}) cannot be for {info.path}: a fraction in [0, 1)."
             )

@@ -40,7 +40,7 @@ class Quantization(WeightCompressor):
 
     def init(self, weight, info, step) -> Variables:
         axes = reduced_axes(info)
-        ratios = np.linspace(0.3, 1.0, 36, dtype=np.float32)
+        ratios = np.linspace(0.3, 1.0, 36, dtype=np.float32) / self._largest
         errors = []
         for ratio in ratios:
             scale = self._scale(weight, ratio, info)
@@ -53,7 +53,7 @@ class Quantization(WeightCompressor):
     def _scale(self, weight, ratio, info: WeightInfo):
         """The step between two levels, one a channel; 1 where a channel is all zero."""
         peak = tf.reduce_max(tf.abs(weight), axis=reduced_axes(info), keepdims=True)
-        return tf.where(peak > 0, peak * ratio / self._largest, tf.ones_like(peak))
+        return tf.where(peak > 0, peak * ratio, tf.ones_like(peak))
 
     def _levels(self, weight, scale):
         """The weight in whole steps, clipped to the levels that there are; float32."""
