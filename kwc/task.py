@@ -10,6 +10,8 @@ is touched.
 
 from __future__ import annotations
 
+import zlib
+
 import gin
 import tensorflow as tf
 import tf_keras
@@ -21,6 +23,7 @@ from kwc import model as kwc_model
 from kwc import paths
 from kwc.compressor import CompressionError
 from kwc.reparameterize import swap_class
+from kwc.report import Report
 from kwc.spec import Spec
 
 
@@ -67,12 +70,16 @@ class CompressionTrainer(base_trainer.Trainer):
         self.compression = kwc_model.compress(
             model, spec, total_steps=config.trainer.train_steps, rate_weight=rate_weight
         )
-        for row in self.compression.report():
+        report = self.compression.report()
+        for row in report:
             logging.info("kwc: %s %s %s %s", row.path, row.shape, row.algorithm, row.reason)
         self.compression.attach(optimizer)
         if isinstance(optimizer, optimization.ExponentialMovingAverage):
             optimizer.shadow_copy(_Averaged(self.compression))
         super().__init__(config, task, model, optimizer, *args, **kwargs)
+        self.checkpoint.kwc_spec = tf.Variable(
+            _fingerprint(report), dtype=tf.int64, trainable=False
+        )
         swap_class(self.checkpoint, {"restore": _restore})
 
     def initialize(self) -> None:
@@ -150,16 +157,26 @@ def _read(model: tf_keras.Model, path: str) -> None:
     status.expect_partial().assert_existing_objects_matched()
 
 
+def _fingerprint(report: Report) -> int:
+    """A number that stands for what every weight is compressed by."""
+    return zlib.crc32(repr([(row.path, row.algorithm) for row in report]).encode())
+
+
 def _restore(checkpoint: tf.train.Checkpoint, path: str, *args, **kwargs):
     """`Checkpoint.restore` that refuses what a run with another spec left in the folder.
 
-    The stock one would silently leave the variables that the file lacks at their initial values.
+    The stock one would silently leave the variables that the file lacks at their initial values, or
+    take those that another rate has made.
     """
+    expected = checkpoint.kwc_spec.numpy()
     try:
         _read(checkpoint.model, path)
+        status = tf.train.Checkpoint.restore(checkpoint, path, *args, **kwargs)
+        if checkpoint.kwc_spec.numpy() != expected:
+            raise ValueError("Its weights are compressed by other algorithms or rates.")
     except _MISMATCH as error:
         raise CompressionError(
             f"The checkpoint {path} is of another model or spec; give this run a model_dir of its "
             f"own. {error}"
         ) from error
-    return tf.train.Checkpoint.restore(checkpoint, path, *args, **kwargs)
+    return status

@@ -235,6 +235,20 @@ def test_training_evaluates_the_average_that_the_artifact_holds(images, tmp_path
     assert logged["accuracy"] == pytest.approx(content["metrics"]["artifact"]["accuracy"])
 
 
+@pytest.mark.parametrize(("spec", "rate"), [("quantization", 3), ("pruning", 0.5)])
+def test_a_checkpoint_of_another_rate_or_algorithm_is_refused(spec, rate, images, tmp_path):
+    """Three bits have the variables of four: only the recorded spec tells them apart."""
+    params = configure(VISION, model_garden.resnet(images))
+    use("quantization", 4)
+    runner.run(params, "train", tmp_path)
+    before = (tmp_path / runner.ARTIFACT).read_bytes()
+    gin.clear_config()
+    use(spec, rate)
+    with pytest.raises(CompressionError, match=r"of another model or spec.*model_dir of its own"):
+        runner.run(params, "train", tmp_path)
+    assert (tmp_path / runner.ARTIFACT).read_bytes() == before
+
+
 @pytest.mark.slow  # The smallest quantization-aware ResNet has 50 layers.
 @pytest.mark.filterwarnings("ignore:distutils Version:DeprecationWarning")  # By tfmot, on import.
 def test_quantization_aware_experiments_are_refused(images, tmp_path):
