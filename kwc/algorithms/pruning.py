@@ -12,6 +12,8 @@ from kwc.compressor import CompressionError, Variables, WeightCompressor, Weight
 with epy.lazy_imports():
     import tensorflow as tf
 
+_INFINITY = 0x7F800000  # The bits of the float.
+
 
 @dataclasses.dataclass(frozen=True)
 class Pruning(WeightCompressor):
@@ -46,6 +48,8 @@ class Pruning(WeightCompressor):
     def update(self, v, info, step, gradients) -> Variables:
         sparsity = schedules.as_schedule(self.sparsity)
         last = sparsity.last_change(step.total)
+        if last == 0:
+            return v
         due = (step.index <= last) & ((step.index % self.interval == 0) | (step.index == last))
         mask = tf.cond(
             due,
@@ -72,5 +76,38 @@ def largest(weight, sparsity):
     """
     magnitude = tf.abs(tf.reshape(weight, [-1]))
     zeros = tf.cast(tf.round(tf.cast(sparsity, tf.float32) * magnitude.shape[0]), tf.int32)
-    position = tf.math.invert_permutation(tf.argsort(magnitude, stable=True))
-    return tf.reshape(position >= zeros, weight.shape)
+    threshold, rank = smallest(magnitude, zeros)
+    ties = rank == threshold
+    spare = zeros - count(rank < threshold)
+    gone = (rank < threshold) | (ties & (tf.cumsum(tf.cast(ties, tf.int32)) <= spare))
+    return tf.reshape(~gone, weight.shape)
+
+
+def smallest(magnitude, number):
+    """Returns the least threshold that at least `number` elements do not exceed.
+
+    Non-negative floats are ordered as the integers of the same bits, so that halving the range of
+    integers finds it in 31 passes, several times faster than sorting.
+
+    Args:
+        magnitude: float32 tensor [n] of non-negative finite values.
+        number: int32 scalar tensor, at most n.
+
+    Returns:
+        The threshold, an int32 scalar tensor, and the elements to compare with it, int32 [n].
+    """
+    rank = tf.bitcast(magnitude, tf.int32)
+
+    def halve(low, high):
+        middle = low + (high - low) // 2
+        enough = count(rank <= middle) >= number
+        return tf.where(enough, low, middle + 1), tf.where(enough, middle, high)
+
+    bounds = [tf.zeros([], tf.int32), tf.constant(_INFINITY)]
+    threshold, _ = tf.while_loop(lambda low, high: low < high, halve, bounds)
+    return threshold, rank
+
+
+def count(condition):
+    """Returns how many elements of a bool tensor are true, an int32 scalar tensor."""
+    return tf.reduce_sum(tf.cast(condition, tf.int32))
