@@ -31,6 +31,7 @@ def run(
     mode: str,
     folder: pathlib.Path,
     *,
+    name: str,
     seed: int = 0,
     test_path: str | None = None,
     data_checksum: str | None = None,
@@ -41,6 +42,7 @@ def run(
         params: Model Garden's parameters of the experiment. For `compress`, `train_steps` is 0.
         mode: one of Model Garden's training modes, or `compress` for compression without training.
         folder: for checkpoints, summaries, `params.yaml`, `model.kwc` and, last, `result.json`.
+        name: name under which the experiment is registered; recorded.
         seed: what Python, NumPy and TensorFlow were seeded with; recorded.
         test_path: file pattern of the data for the final figures; the validation data if None.
         data_checksum: checksum of the prepared data; recorded.
@@ -113,7 +115,7 @@ def run(
     logging.info("kwc: %s", metrics)
 
     content = {
-        "experiment": type(task).__name__,
+        "experiment": name,
         "mode": mode,
         "seed": seed,
         "steps": params.trainer.train_steps,

@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
             print(export(params, folder))
             return
         tf_keras.utils.set_random_seed(FLAGS.seed)
-        content = runner.run(params, FLAGS.mode, folder, seed=FLAGS.seed)
+        content = runner.run(params, FLAGS.mode, folder, name=FLAGS.experiment, seed=FLAGS.seed)
     except (CompressionError, FileNotFoundError) as error:
         sys.exit(f"{FLAGS.experiment} failed: {_message(error)}")
     train_utils.save_gin_config(FLAGS.mode, str(folder))

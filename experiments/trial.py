@@ -110,6 +110,7 @@ def run(config: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
         experiment.params(),
         experiment.mode,
         folder,
+        name=experiment.name,
         seed=experiment.seed,
         test_path=str(manifest.path("test")) if manifest else None,
         data_checksum=manifest.checksum if manifest else None,

@@ -61,6 +61,10 @@ def make_trainer(params, train=True):
     return train_utils.create_trainer(params, task, train=train, evaluate=True)
 
 
+def run(params, mode, folder):
+    return runner.run(params, mode, folder, name="of this test")
+
+
 def pretrained(params):
     """Returns a model of the experiment with weights that no initializer makes."""
     model = task_factory.get_task(params.task).build_model()
@@ -99,7 +103,7 @@ def test_init_checkpoint_of_the_whole_model_is_what_is_compressed(images, tmp_pa
     params = configure(VISION, model_garden.resnet(images, init_checkpoint=path), train_steps=0)
 
     use("lossless")
-    content = runner.run(params, runner.COMPRESS, tmp_path / "lossless")
+    content = run(params, runner.COMPRESS, tmp_path / "lossless")
     expected = values(given)
     for name, value in decoded(tmp_path / "lossless").items():
         np.testing.assert_array_equal(value, expected[name])
@@ -108,7 +112,7 @@ def test_init_checkpoint_of_the_whole_model_is_what_is_compressed(images, tmp_pa
 
     gin.clear_config()
     use("quantization", 8)
-    runner.run(params, runner.COMPRESS, tmp_path / "quantized")
+    run(params, runner.COMPRESS, tmp_path / "quantized")
     for name, value in decoded(tmp_path / "quantized").items():
         np.testing.assert_allclose(value, expected[name], atol=0.3 / 127)
 
@@ -119,7 +123,7 @@ def test_init_checkpoint_of_the_backbone_leaves_the_head(images, tmp_path):
     fields = {"init_checkpoint": path, "init_checkpoint_modules": "backbone"}
     params = configure(VISION, model_garden.resnet(images, **fields), train_steps=0)
     use("lossless")
-    content = runner.run(params, runner.COMPRESS, tmp_path)
+    content = run(params, runner.COMPRESS, tmp_path)
     assert equal(tmp_path, given) == inside(given.backbone, given)
     assert content["metrics"]["dense"] is None  # Its head is random: there is no dense model.
 
@@ -133,7 +137,7 @@ def test_init_checkpoint_of_an_encoder(sentences, tmp_path):
     fields = {"init_checkpoint": str(tmp_path / "encoder")}
     params = configure(BERT, model_garden.bert(sentences, **fields), train_steps=0)
     use("lossless")
-    content = runner.run(params, runner.COMPRESS, tmp_path)
+    content = run(params, runner.COMPRESS, tmp_path)
     assert equal(tmp_path, given) == inside(encoder, given)
     assert content["metrics"]["dense"] is None
 
@@ -166,7 +170,7 @@ def test_an_init_checkpoint_that_is_not_there_is_named(name, sentences, tmp_path
     (tmp_path / "empty").mkdir()
     task = model_garden.bert(sentences, init_checkpoint=str(tmp_path / name))
     with pytest.raises(FileNotFoundError, match=f"task.init_checkpoint: .*{name}"):
-        runner.run(configure(BERT, task), "train", tmp_path / "run")
+        run(configure(BERT, task), "train", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -189,7 +193,7 @@ def with_average(**fields):
 def test_the_artifact_holds_the_moving_average(images, tmp_path):
     params = configure(VISION, model_garden.resnet(images), **with_average())
     use("lossless")
-    content = runner.run(params, "train_and_eval", tmp_path)
+    content = run(params, "train_and_eval", tmp_path)
     assert content["metrics"]["training_graph"] == content["metrics"]["artifact"]
     slots = averaged(str(tmp_path / "ckpt-4"))
     reader = tf.train.load_checkpoint(str(tmp_path / "ckpt-4"))
@@ -211,7 +215,7 @@ def test_a_moving_average_of_all_weights_leaves_the_state_alone(spec, images, tm
         VISION, model_garden.resnet(images), **with_average(trainable_weights_only=False)
     )
     use(spec)
-    content = runner.run(params, "train_and_eval", tmp_path)
+    content = run(params, "train_and_eval", tmp_path)
     assert content["metrics"]["training_graph"] == content["metrics"]["artifact"]
     slots = averaged(str(tmp_path / "ckpt-4"))
     assert not [key for key in slots if "/state/" in key]
@@ -226,7 +230,7 @@ def test_training_evaluates_the_average_that_the_artifact_holds(images, tmp_path
     """The last line of Model Garden's own log is the artifact's accuracy."""
     params = configure(VISION, model_garden.resnet(images), **with_average())
     use("quantization")
-    content = runner.run(params, "train_and_eval", tmp_path)
+    content = run(params, "train_and_eval", tmp_path)
     events = sorted((tmp_path / "validation").glob("events*"))
     logged = {}
     for event in tf.compat.v1.train.summary_iterator(str(events[-1])):
@@ -240,12 +244,12 @@ def test_a_checkpoint_of_another_rate_or_algorithm_is_refused(spec, rate, images
     """Three bits have the variables of four: only the recorded spec tells them apart."""
     params = configure(VISION, model_garden.resnet(images))
     use("quantization", 4)
-    runner.run(params, "train", tmp_path)
+    run(params, "train", tmp_path)
     before = (tmp_path / runner.ARTIFACT).read_bytes()
     gin.clear_config()
     use(spec, rate)
     with pytest.raises(CompressionError, match=r"of another model or spec.*model_dir of its own"):
-        runner.run(params, "train", tmp_path)
+        run(params, "train", tmp_path)
     assert (tmp_path / runner.ARTIFACT).read_bytes() == before
 
 
@@ -258,5 +262,5 @@ def test_quantization_aware_experiments_are_refused(images, tmp_path):
     task["model"]["backbone"]["resnet"]["model_id"] = 50  # It has no quantized ResNet-10.
     params = configure("resnet_imagenet_qat", task)
     with pytest.raises(CompressionError, match=r"quantization-aware.*without _qat"):
-        runner.run(params, "train_and_eval", tmp_path)
+        run(params, "train_and_eval", tmp_path)
     assert not list(tmp_path.glob("ckpt-*"))

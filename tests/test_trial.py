@@ -89,6 +89,7 @@ def test_a_trial_measures_its_own_artifact(spec, data, dense, finetuned):
     assert content["sizes"]["file_bytes"] == os.path.getsize(file)
     assert content["sizes"]["dense_bytes"] == 4 * content["sizes"]["weights"]
     assert (content["seed"], content["steps"]) == (0, STEPS)
+    assert content["experiment"] == "lenet_300_100_mnist"
 
     metrics = content["metrics"]
     assert metrics["dense"] == read_result(dense)["metrics"]["dense"]
