@@ -374,3 +374,29 @@ def test_tfds_sentence_pairs_with_hidden_test_labels_test_on_validation(tfds_dir
     assert sorted(features["label_ids"]) == [0] * 4 + [1] * 4
     assert features["input_type_ids"].max() == 1
     assert np.all(features["input_type_ids"] <= features["input_mask"])
+
+
+def test_a_named_tfds_set_is_prepared_from_mocked_examples(tmp_path):
+    """TFDS's own MNIST builder; only its files are missing, as on a machine without a network."""
+    import tensorflow_datasets as tfds
+
+    folder = tmp_path / "tfds"
+    builder = tfds.builder("mnist", data_dir=folder)
+    builder.info.set_splits(
+        tfds.core.splits.SplitDict(
+            [
+                tfds.core.SplitInfo(name=name, shard_lengths=[60], num_bytes=0)
+                for name in ("train", "test")
+            ]
+        )
+    )
+    (folder / builder.info.full_name).mkdir(parents=True)
+    builder.info.write_to_directory(builder.data_dir)
+    with tfds.testing.mock_data(num_examples=60, data_dir=folder):
+        manifest = prepare("tfds:mnist", tmp_path, source=str(folder))
+    examples = {name: split.examples for name, split in manifest.splits.items()}
+    assert examples["train"] + examples["validation"] == examples["test"] == 60
+    assert 4 <= examples["validation"] <= 9  # A tenth of each class, rounded.
+    assert (manifest.image_size, manifest.channels, manifest.num_classes) == ((28, 28), 1, 10)
+    assert "tensorflow.org/datasets/catalog/mnist" in manifest.source
+    manifest.verify()
