@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 when all is well, 1 on an error, 130 when interrupted.
     """
+    # TensorFlow's notes on the machine's instructions are no part of a command's output.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     parser = argparse.ArgumentParser(
         prog="kwc", description="Keras Weight Compression: sweeps, artifacts and their reports."
     )
