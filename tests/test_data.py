@@ -285,7 +285,9 @@ def test_fashion_mnist_keeps_the_published_test_split(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not gzip", gzip.compress(b"abc"), idx(np.zeros((3, 2)))[:-12]]
+    "content",
+    [b"", b"not gzip", gzip.compress(b"abc"), idx(np.zeros((3, 2)))[:-12]],
+    ids=["empty", "not gzip", "not idx", "truncated"],
 )
 def test_a_damaged_idx_file_is_refused(tmp_path, content):
     (tmp_path / "file.gz").write_bytes(content)
