@@ -9,6 +9,7 @@ import sys
 import tracemalloc
 import zipfile
 
+import disks
 import numpy as np
 import pytest
 import zstandard
@@ -365,13 +366,8 @@ def test_decoding_leaves_plain_arrays(compressor, arrays):
 @pytest.fixture
 def tiny_disk(tmp_path):
     """A file system of 64 KiB, where this process may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with disks.mounted(tmp_path / "disk", "64k") as disk:
+        yield disk
 
 
 def test_a_full_disk_leaves_the_old_file(tiny_disk):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import disks
 import pytest
 from launch_fakes import plan, read_config, run_trial, write_files
 
@@ -211,13 +212,8 @@ def test_a_lock_is_free_again_after_its_block(folder):
 @pytest.fixture
 def tiny_disk(tmp_path):
     """A file system of 512 KiB, where this process may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with disks.mounted(tmp_path / "disk", "512k") as disk:
+        yield disk
 
 
 def test_a_full_disk_stops_the_sweep_and_loses_nothing(sweep_file, tiny_disk):

@@ -20,16 +20,6 @@ VISION = "resnet_imagenet"
 BERT = "bert/sentence_prediction"
 
 
-@pytest.fixture(scope="session")
-def images(tmp_path_factory):
-    return model_garden.write_images(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture(scope="session")
-def sentences(tmp_path_factory):
-    return model_garden.write_sentences(tmp_path_factory.mktemp("sentences"))
-
-
 @pytest.fixture(autouse=True)
 def clean():
     """Gin and the random state as a new process has them."""

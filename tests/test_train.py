@@ -18,16 +18,6 @@ VISION = "resnet_imagenet"
 BERT = "bert/sentence_prediction"
 
 
-@pytest.fixture(scope="session")
-def images(tmp_path_factory):
-    return model_garden.write_images(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture(scope="session")
-def sentences(tmp_path_factory):
-    return model_garden.write_sentences(tmp_path_factory.mktemp("sentences"))
-
-
 def read_kwc(checkpoint, name):
     """Returns the values in a checkpoint of one of the arrays that kwc put into the model."""
     reader = tf.train.load_checkpoint(checkpoint)

@@ -3,10 +3,11 @@
 import dataclasses
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+
+from kwc.files import write_atomically
 
 FILENAME = "manifest.json"
 SPLITS = ("train", "validation", "test")
@@ -90,9 +91,8 @@ class Manifest:
         """Writes `manifest.json` into the folder, replacing an older one at once."""
         fields = {key: value for key, value in dataclasses.asdict(self).items() if key != "folder"}
         fields |= {"num_classes": self.num_classes, "checksum": self.checksum}
-        partial = self.folder / f".{FILENAME}"
-        partial.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(partial, self.folder / FILENAME)
+        text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
+        write_atomically(self.folder / FILENAME, text)
 
     def verify(self) -> None:
         """Raises ValueError unless every split is present with the bytes that were written."""
