@@ -11,6 +11,7 @@ from typing import Any
 
 import gin
 
+from launch import executors
 from launch.errors import LaunchError
 from launch.gin_merge import MergedConfig, Source, merge
 from launch.trials import Trial, axis_label, is_file
@@ -30,6 +31,8 @@ class Sweep:
         seeds: The seeds; each trial is run with each.
         baseline: Gin files of the dense baseline, which is trained once for each (arch, seed) and
             shared by the compression trials. Without them there is no baseline trial.
+        resources: What one trial may use, by the names of `launch.executors.Resources`. It does
+            not decide a trial's result, so it is not part of its id.
 
     Raises:
         LaunchError: If a value is missing or of the wrong kind.
@@ -40,6 +43,7 @@ class Sweep:
     grids: Sequence[Mapping[str, Sequence[Any]]] = ()
     seeds: Sequence[int] = (0,)
     baseline: Sequence[str] = ()
+    resources: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", str(self.name)):
@@ -62,6 +66,10 @@ class Sweep:
                         f"Sweep.grids: axis {axis!r} = {values!r}: write a list of values"
                     )
         self._check_labels()
+        try:
+            executors.Resources(**self.resources)
+        except (TypeError, ValueError) as error:
+            raise LaunchError(f"Sweep.resources = {self.resources!r}: {error}") from error
 
     def _check_labels(self) -> None:
         """Refuses two values of an axis that a report could not tell apart."""

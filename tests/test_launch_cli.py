@@ -10,7 +10,7 @@ from launch_fakes import read_config, run_trial, write_files
 
 import launch
 from launch import cli
-from launch.commands import sweep
+from launch.commands.sweep import run as sweep_run
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def kwc(tmp_path, monkeypatch, capfd):
     sweep_file = write_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")
-    monkeypatch.setattr(sweep, "run_trial", run_trial)
-    monkeypatch.setattr(sweep, "check_trial", lambda config: None)
+    monkeypatch.setattr(sweep_run, "run_trial", run_trial)
+    monkeypatch.setattr(sweep_run, "check_trial", lambda config: None)
 
     def run(command, *options):
         status = cli.main(["sweep", command, str(sweep_file), *options])
@@ -73,7 +73,7 @@ def test_failures_are_listed_with_their_log(kwc, monkeypatch):
             raise ValueError("no such weight")
         run_trial(config, folder)
 
-    monkeypatch.setattr(sweep, "run_trial", fail)
+    monkeypatch.setattr(sweep_run, "run_trial", fail)
     status, output, _ = kwc("run")
     assert status == 1
     assert "--retry-failed" in output
@@ -83,7 +83,7 @@ def test_failures_are_listed_with_their_log(kwc, monkeypatch):
     assert output.count("ValueError: no such weight") == 2
     log = next(line for line in output.splitlines() if "log: " in line).partition("log: ")[2]
     assert pathlib.Path(log).is_file()
-    monkeypatch.setattr(sweep, "run_trial", run_trial)
+    monkeypatch.setattr(sweep_run, "run_trial", run_trial)
     status, output, _ = kwc("run", "--retry-failed")
     assert status == 0
     assert "[2/2]" in output
@@ -122,7 +122,7 @@ def test_interrupt_says_how_to_go_on(kwc, monkeypatch):
     def interrupt(config, folder):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep, "run_trial", interrupt)
+    monkeypatch.setattr(sweep_run, "run_trial", interrupt)
     status, _, errors = kwc("run")
     assert status == 130
     assert "The same command goes on." in errors
@@ -151,9 +151,9 @@ importlib.metadata.version = lambda name: "1.0"
 sys.path[:0] = {[str(pathlib.Path(__file__).parent), str(pathlib.Path(launch.__file__).parents[1])]}
 import launch_fakes
 from launch import cli
-from launch.commands import sweep
-sweep.run_trial = launch_fakes.run_trial
-sweep.check_trial = lambda config: None
+from launch.commands.sweep import run as sweep_run
+sweep_run.run_trial = launch_fakes.run_trial
+sweep_run.check_trial = lambda config: None
 assert cli.main(["sweep", "plan", {str(sweep_file)!r}]) == 0
 light = {{"tensorflow", "pandas", "matplotlib"}} & set(sys.modules)
 assert not light, light
@@ -168,7 +168,7 @@ def test_a_config_that_cannot_run_stops_the_sweep_before_it_starts(kwc, tmp_path
     def check(config):
         raise ValueError("Quantization has no parameter bitz")
 
-    monkeypatch.setattr(sweep, "check_trial", check)
+    monkeypatch.setattr(sweep_run, "check_trial", check)
     status, _, errors = kwc("run")
     assert status == 1
     assert "nothing was started: Quantization has no parameter bitz" in errors

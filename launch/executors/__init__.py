@@ -22,6 +22,39 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
+class Resources:
+    """What one job may use.
+
+    Attributes:
+        cpus: CPU cores; also the number of threads of its computations.
+        gpus: GPUs; below one, several jobs share a GPU.
+        memory_gb: Memory in GB (1e9 bytes); a job that takes more is stopped. None sets no limit.
+        minutes: Time; a job that takes longer is stopped. None sets no limit.
+        workers: Processes of one job, joined by `tf.distribute`.
+
+    Raises:
+        ValueError: If a value is not a number above zero (`gpus`: zero or above).
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+    memory_gb: float | None = None
+    minutes: float | None = None
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not (value > 0 or (field.name == "gpus" and value == 0)):
+                raise ValueError(f"{field.name} = {value!r}: give it a number above zero")
+        if not isinstance(self.workers, int):
+            raise ValueError(f"workers = {self.workers!r}: give it a whole number")
+
+
+@dataclasses.dataclass(frozen=True)
 class Event:
     """What became of a job.
 

@@ -1,0 +1,105 @@
+"""`kwc sweep run`: what is not done, then the report."""
+
+import argparse
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import rich.console
+
+from launch import executors
+from launch.commands.sweep import common
+from launch.errors import LaunchError
+from launch.trials import State, Trial
+
+
+def register(commands: Any) -> None:
+    """Adds the command."""
+    text = "run the trials that are not done, then write the report"
+    command = common.add_command(commands, "run", _run, text)
+    common.add_only(command)
+    command.add_argument(
+        "--executor", default="inline", choices=executors.NAMES, help="how trials are run"
+    )
+    command.add_argument("--retry-failed", action="store_true", help="also run what failed before")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from launch import runner
+
+    plan, console = common.read(arguments), common.console()
+    todo = runner.to_run(plan.selected, plan.statuses, arguments.retry_failed)
+    if not todo:
+        from launch import report
+
+        common.print_table(console, plan.selected, plan.statuses)
+        if not report.is_current(plan.folder, plan.trials):
+            common.write_report(plan)
+        return _finish(console, plan, arguments, "Nothing to run.")
+    if plan.identity.unprepared:
+        raise LaunchError(plan.identity.mend())
+
+    _check(todo)
+
+    from launch import progress
+
+    try:
+        with progress.Progress(console, {trial.id: trial for trial in todo}) as show:
+            runner.run(
+                plan.folder,
+                plan.text,
+                plan.trials,
+                plan.selected,
+                executors.create(arguments.executor),
+                run_trial,
+                retry_failed=arguments.retry_failed,
+                on_event=show,
+            )
+    except KeyboardInterrupt:
+        print("\nStopped; finished trials are kept. The same command goes on.", file=sys.stderr)
+        raise
+    plan = common.read(arguments)
+    common.print_table(console, plan.selected, plan.statuses)
+    return _finish(console, plan, arguments, "")
+
+
+def run_trial(config: pathlib.Path, folder: pathlib.Path) -> None:
+    """Runs one trial with `experiments.trial`, which imports TensorFlow."""
+    from experiments import trial
+
+    trial.run(config, folder)
+
+
+def check_trial(config: str) -> None:
+    """Raises whatever is wrong with a trial's gin text, which `experiments.trial` reads."""
+    from experiments import trial
+
+    trial.check(config)
+
+
+def _check(todo: Sequence[Trial]) -> None:
+    """Finds every config that cannot run before any trial has cost time."""
+    for trial in todo:
+        try:
+            check_trial(trial.config)
+        except Exception as error:
+            raise LaunchError(
+                f"{trial.describe()} cannot run, so nothing was started: {error}"
+            ) from error
+
+
+def _finish(
+    console: rich.console.Console, plan: common.Plan, arguments: argparse.Namespace, message: str
+) -> int:
+    """Ends a run: says what failed and where the report is."""
+    if message:
+        console.print(message)
+    common.print_failures(console, plan)
+    common.print_outputs(console, plan.folder)
+    states = {plan.statuses[trial.id].state for trial in plan.selected}
+    if states & {State.FAILED, State.BROKEN} and not arguments.retry_failed:
+        command = f"kwc sweep run {shlex.quote(arguments.sweep)} --retry-failed"
+        console.print(f"Run what failed again:  {command}", highlight=False, soft_wrap=True)
+    return 0 if states == {State.DONE} else 1
