@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all lint format bench tensorboard
+.PHONY: help quickstart test test-all faults lint format bench bench-sweeps tensorboard
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ test: $(INSTALLED)  ## Run the tests, without the slow ones
 test-all: $(INSTALLED)  ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
+faults: $(INSTALLED)  ## Break everything under a sweep on a Ray cluster; writes results/fault_run.md
+	$(BIN)/python tests/fault_run.py --output=results/fault_run.md
+
 lint: $(INSTALLED)  ## Check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,6 +44,11 @@ bench: $(INSTALLED)  ## Measure train steps against the plain model; writes resu
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist_5k
 	$(BIN)/python -m experiments.prepare_data --dataset=movie_sentences
 	$(BIN)/python -m benchmarks.step_time --output=results/step_time.csv
+
+bench-sweeps: $(INSTALLED)  ## Measure sweeps against train.py, and the launcher over 10,000 trials
+	$(BIN)/python -m experiments.prepare_data --dataset=mnist_5k
+	$(BIN)/python -m benchmarks.sweep_throughput --output=results/sweep_throughput.csv
+	$(BIN)/python -m benchmarks.launcher --output=results/launcher.csv
 
 tensorboard: $(INSTALLED)  ## Look at the runs in TensorBoard
 	$(BIN)/tensorboard --logdir=runs

@@ -35,3 +35,15 @@ def hold(sweep_folder: pathlib.Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+def is_held(sweep_folder: pathlib.Path) -> bool:
+    """Tells whether a process on this machine holds the lock of a sweep folder."""
+    try:
+        with open(sweep_folder / layout.LOCK, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

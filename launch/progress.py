@@ -28,6 +28,7 @@ class Progress:
         self._console = console
         self._trials = trials
         self._finished = 0
+        self._running: dict[str, str] = {}
         self._bar = rich.progress.Progress(
             rich.progress.BarColumn(bar_width=24),
             rich.progress.MofNCompleteColumn(),
@@ -53,14 +54,27 @@ class Progress:
         """Shows one event."""
         name = self._trials[event.job.id].describe()
         if event.state == "running":
-            self._bar.update(self._task, description=name)
-            return
-        self._finished += 1
-        self._bar.advance(self._task)
-        count = f"[{self._finished}/{len(self._trials)}]"
-        colour = "green" if event.state == "done" else "red"
-        line = f"[bold]{rich.markup.escape(count)}[/] [{colour}]{event.state}[/] {name}"
+            self._running[event.job.id] = name
+        else:
+            self._running.pop(event.job.id, None)
+        self._bar.update(self._task, description=self._describe())
+        match event.state:
+            case "running":
+                return
+            case "restarted":
+                colour = "yellow"
+            case state:
+                self._finished += 1
+                self._bar.advance(self._task)
+                colour = "green" if state == "done" else "red"
+        count = rich.markup.escape(f"[{self._finished}/{len(self._trials)}]")
+        line = f"[bold]{count}[/] [{colour}]{event.state}[/] {name}"
         self._console.print(line + rich.markup.escape(_outcome(event)), highlight=False)
+
+    def _describe(self) -> str:
+        """Names the trial that runs, or says how many do."""
+        names = list(self._running.values())
+        return f"{len(names)} trials running" if len(names) > 1 else "".join(names)
 
 
 def _outcome(event: Event) -> str:

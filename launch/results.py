@@ -1,9 +1,11 @@
 """Reads `result.json`, the last file that a finished trial writes."""
 
 import json
+import math
 import pathlib
 from typing import Any
 
+from launch import index
 from launch.errors import LaunchError
 
 SCHEMA = 1
@@ -11,18 +13,40 @@ SCHEMA = 1
 Result = dict[str, Any]
 
 _METRIC_SETS = ("dense", "training_graph", "artifact")
-_SIZES = ("weights", "dense_bytes", "file_bytes", "payload_bytes", "bits_estimated")
+_SIZES = (
+    "weights",
+    "nonzeros",
+    "macs",
+    "dense_bytes",
+    "dense_zipped_bytes",
+    "file_bytes",
+    "payload_bytes",
+    "zipped_bytes",
+    "bits_estimated",
+)
 
 
 class UnknownSchemaError(LaunchError):
     """A result that another version of kwc wrote: sound, but not ours to read or replace."""
 
 
-def read(path: pathlib.Path) -> Result:
+def without_weights(text: str) -> Any:
+    """Parses a `result.json` but for the figures of each weight, which are most of it."""
+    content = json.loads(text)
+    if isinstance(content, dict):
+        content.pop("weights", None)
+    return content
+
+
+def read(
+    path: pathlib.Path, read_file: index.Read = index.read_now, parse: index.Parse = json.loads
+) -> Result:
     """Reads one result.
 
     Args:
         path: A `result.json`.
+        read_file: Reads a file; that of an `Index` remembers what it has read.
+        parse: Makes a JSON value of its text.
 
     Returns:
         The result, schema 1, with every metric set and size present or None.
@@ -32,7 +56,7 @@ def read(path: pathlib.Path) -> Result:
         UnknownSchemaError: If it has another schema.
     """
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = read_file(path, parse)
         schema = result["schema"]
         if schema == SCHEMA:
             _check(result)
@@ -81,3 +105,6 @@ def _check(result: Result) -> None:
             raise TypeError(f"sizes.{name} is {sizes[name]!r}")
     if not any(primary(result, name) is not None for name in metrics):
         raise ValueError(f"no {result['primary_metric']} in metrics")
+    for name in metrics:
+        if not math.isfinite(primary(result, name) or 0):
+            raise ValueError(f"{name} {result['primary_metric']} is {primary(result, name)}")

@@ -1,12 +1,14 @@
 """Runs the trials of a sweep that are not done, and keeps the report up to date."""
 
 import functools
+import os
 import pathlib
 from collections.abc import Callable, Sequence
 
 from kwc import files
 from launch import executors, layout, lock, report, trials, worker
 from launch.errors import LaunchError
+from launch.refresh import Refresher
 from launch.trials import State, Status, Trial
 
 
@@ -50,7 +52,8 @@ def run(
 ) -> None:
     """Runs the selected trials that are not done, then writes the whole report.
 
-    A trial that fails does not stop the others. Tables are rewritten after each finished trial.
+    A trial that fails does not stop the others. The report is rewritten after a finished trial, as
+    often as that costs a twentieth of the time.
 
     Args:
         sweep_folder: `runs/<sweep>/`.
@@ -63,7 +66,8 @@ def run(
         on_event: Told what happens to each trial.
 
     Raises:
-        LaunchError: If another launcher runs this sweep, or the disk is full.
+        LaunchError: If another launcher runs this sweep, the disk is full or read-only, or the
+            executor cannot go on.
     """
     try:
         with lock.hold(sweep_folder):
@@ -74,16 +78,19 @@ def run(
                 for leftover in (layout.RESULT, layout.ERROR):
                     (sweep_folder / trial.id / leftover).unlink(missing_ok=True)
             jobs = [executors.Job(t.id, sweep_folder / t.id, t.baseline) for t in todo]
-            work = functools.partial(worker.work, run_trial=run_trial)
-            for event in executor.run(jobs, work):
+            refresh = Refresher(functools.partial(report.write, sweep_folder))
+            for event in executor.run(jobs, worker.TrialWork(run_trial)):
                 if event.state in ("done", "failed"):
-                    report.write_tables(sweep_folder)
+                    refresh()
                 on_event(event)
             report.write(sweep_folder)
+    except executors.ExecutorError as error:
+        raise LaunchError(str(error)) from error
     except OSError as error:
-        if not worker.is_disk_full(error):
+        code = worker.stopping_error(error)
+        if code is None:
             raise
         raise LaunchError(
-            f"no space left in {sweep_folder}; finished trials are kept: "
-            "free some space and run the same command again"
+            f"{os.strerror(code)}: {error.filename or sweep_folder}; finished trials are kept: "
+            f"{worker.mend(code)} and run the same command again"
         ) from error

@@ -23,7 +23,8 @@ def kwc(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(sweep_run, "check_trial", lambda config: None)
 
     def run(command, *options):
-        status = cli.main(["sweep", command, str(sweep_file), *options])
+        inline = ["--executor=inline"] if command == "run" else []
+        status = cli.main(["sweep", command, str(sweep_file), *inline, *options])
         return status, *capfd.readouterr()
 
     return run
@@ -157,8 +158,8 @@ sweep_run.check_trial = lambda config: None
 assert cli.main(["sweep", "plan", {str(sweep_file)!r}]) == 0
 light = {{"tensorflow", "pandas", "matplotlib"}} & set(sys.modules)
 assert not light, light
-for command in ("run", "status", "report"):
-    assert cli.main(["sweep", command, {str(sweep_file)!r}]) == 0
+for command in (["run", "--executor=inline"], ["status"], ["report"]):
+    assert cli.main(["sweep", *command, {str(sweep_file)!r}]) == 0
 assert "tensorflow" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)

@@ -225,7 +225,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(sweep_file, tiny_disk):
             (trial_folder / "checkpoint").write_bytes(bytes(1 << 20))
         run_trial(config, trial_folder)
 
-    with pytest.raises(LaunchError, match=r"no space left in .*free some space and run"):
+    with pytest.raises(LaunchError, match=r"No space left on device: .*: free some space and run"):
         run(folder, trials, fill)
     assert states(folder, trials) == [State.DONE] * 5 + [State.PENDING] * 5
     (folder / trials[5].id / "checkpoint").unlink()
@@ -239,9 +239,10 @@ def test_a_disk_full_inside_another_error_is_seen():
         except OSError as error:
             raise RuntimeError("cannot save") from error
     except RuntimeError as error:
-        assert worker.is_disk_full(error)
-    assert worker.is_disk_full(RuntimeError("RESOURCE_EXHAUSTED: No space left on device"))
-    assert not worker.is_disk_full(OSError(errno.EACCES, "denied"))
+        assert worker.stopping_error(error) == errno.ENOSPC
+    of_tensorflow = RuntimeError("RESOURCE_EXHAUSTED: No space left on device")
+    assert worker.stopping_error(of_tensorflow) == errno.ENOSPC
+    assert worker.stopping_error(OSError(errno.EACCES, "denied")) is None
 
 
 def test_a_full_disk_while_writing_tables_stops_the_sweep(sweep_file, folder, monkeypatch):
@@ -254,7 +255,7 @@ def test_a_full_disk_while_writing_tables_stops_the_sweep(sweep_file, folder, mo
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(LaunchError, match="no space left"):
+    with pytest.raises(LaunchError, match="No space left"):
         run(folder, trials)
     monkeypatch.undo()
     assert states(folder, trials) == [State.DONE] + [State.PENDING] * 9

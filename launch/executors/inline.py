@@ -1,27 +1,26 @@
 """Runs jobs one after another in this process."""
 
 import gc
-import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from launch.executors import Event, Job
+from launch.executors import Event, Job, Work
+from launch.refresh import Refresher
 
 
 class InlineExecutor:
-    """The serial executor: for one machine, for tests and for debugging."""
+    """The serial executor: for tests and for debugging. It sets no limits of time and memory."""
 
-    def __init__(self, reset: Callable[[], object] = gc.collect) -> None:
+    def __init__(self, reset: Callable[[], object] | None = None) -> None:
         """Makes the executor.
 
         Args:
-            reset: Called after each job, to free what it left in the process.
+            reset: Called after each job, to free what it left in the process. By default garbage
+                is collected, though not after each of many short jobs.
         """
-        self._reset = reset
+        self._reset = reset or Refresher(gc.collect)
 
-    def run(
-        self, jobs: Sequence[Job], work: Callable[[pathlib.Path], str | None]
-    ) -> Iterator[Event]:
+    def run(self, jobs: Sequence[Job], work: Work) -> Iterator[Event]:
         """Runs jobs in order; see `launch.executors.Executor`."""
         unsuccessful: set[str] = set()
         for job in jobs:

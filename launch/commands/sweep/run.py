@@ -9,7 +9,7 @@ from typing import Any
 
 import rich.console
 
-from launch import executors
+from launch import executors, shared
 from launch.commands.sweep import common
 from launch.errors import LaunchError
 from launch.trials import State, Trial
@@ -20,10 +20,46 @@ def register(commands: Any) -> None:
     text = "run the trials that are not done, then write the report"
     command = common.add_command(commands, "run", _run, text)
     common.add_only(command)
-    command.add_argument(
-        "--executor", default="inline", choices=executors.NAMES, help="how trials are run"
-    )
+    add_executor(command)
     command.add_argument("--retry-failed", action="store_true", help="also run what failed before")
+
+
+def add_executor(command: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say where trials run."""
+    command.add_argument(
+        "--executor",
+        default="ray",
+        choices=executors.NAMES,
+        help="ray: several trials at once, each in a process of its own (default); inline: one "
+        "after another in this process, for debugging",
+    )
+    command.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="head of a running Ray cluster that shares the run folder, or `auto` on a machine of "
+        "it; without it, trials run on this machine",
+    )
+
+
+def create_executor(arguments: argparse.Namespace, plan: common.Plan) -> executors.Executor:
+    """Makes the executor that the arguments ask for.
+
+    Raises:
+        LaunchError: If it cannot do what the sweep file asks.
+    """
+    resources = executors.Resources(**plan.sweep.resources)
+    try:
+        executor = executors.create(arguments.executor, resources, arguments.address)
+    except ValueError as error:
+        raise LaunchError(str(error)) from error
+    if plan.mirror is None:
+        return executor
+    if resources.workers > 1:
+        raise LaunchError(
+            f"{resources.workers} workers a trial need a folder that they share: give --runs one, "
+            f"not {arguments.runs}"
+        )
+    return shared.SharedExecutor(executor, plan.mirror)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -41,6 +77,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if plan.identity.unprepared:
         raise LaunchError(plan.identity.mend())
 
+    common.print_changes(console, plan)
+    executor = create_executor(arguments, plan)
     _check(todo)
 
     from launch import progress
@@ -52,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 plan.text,
                 plan.trials,
                 plan.selected,
-                executors.create(arguments.executor),
+                executor,
                 run_trial,
                 retry_failed=arguments.retry_failed,
                 on_event=show,
@@ -60,6 +98,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("\nStopped; finished trials are kept. The same command goes on.", file=sys.stderr)
         raise
+    common.push_report(plan)
     plan = common.read(arguments)
     common.print_table(console, plan.selected, plan.statuses)
     return _finish(console, plan, arguments, "")
