@@ -19,7 +19,8 @@ from official.modeling import performance
 from official.vision.utils import summary_manager
 
 import kwc
-from experiments import result
+from experiments import events, macs, result
+from kwc import summaries
 from kwc import task as kwc_task
 
 ARTIFACT = "model.kwc"
@@ -100,6 +101,7 @@ def run(
     if isinstance(trainer, kwc_task.CompressionTrainer):
         metrics["training_graph"] = trained
         report = trainer.compression.save(folder / ARTIFACT)
+        summaries.histograms(trainer.compression, folder / "train", params.trainer.train_steps)
         with strategy.scope():
             model = task.build_model()
             kwc_task.complete(task, model, params)
@@ -109,25 +111,35 @@ def run(
             kwc.load(folder / ARTIFACT, into=model)
         metrics["artifact"] = evaluate(final, task, model, strategy)
     else:
+        model = trainer.model
         metrics["dense"] = trained
-        report = kwc.compress(trainer.model, kwc.Spec([(".*", None)])).report()
-        kwc.decompress(trainer.model)
+        report = kwc.compress(model, kwc.Spec([(".*", None)])).report()
+        kwc.decompress(model)
     logging.info("kwc: %s", metrics)
 
+    primary = _primary(trained, params)
+    nonzeros = result.nonzeros(model)
+    batch = task.build_inputs(params.task.validation_data).element_spec
+    sizes = result.sizes(report, folder / ARTIFACT, nonzeros, macs.count(model, batch))
+    if report.sizes is None:
+        sizes["dense_zipped_bytes"] = result.dense_zipped_bytes(model)
     content = {
         "experiment": name,
         "mode": mode,
         "seed": seed,
         "steps": params.trainer.train_steps,
-        "primary_metric": _primary(trained, params),
+        "train_batch_size": getattr(params.task.train_data, "global_batch_size", None),
+        "primary_metric": primary,
+        "checkpoint": "final",
         "metrics": metrics,
-        "sizes": result.sizes(report),
+        "best_validation": _best_validation(params, folder, primary),
+        "sizes": sizes,
         "timings": {
             "train_seconds": train_seconds,
             "total_seconds": time.monotonic() - start,
         },
         "artifact": ARTIFACT if report.sizes else None,
-        "weights": [dataclasses.asdict(row) for row in report],
+        "weights": [dataclasses.asdict(row) | {"nonzeros": nonzeros[row.path]} for row in report],
         "provenance": result.provenance(data_checksum, dense or pretrained),
     }
     return result.write(folder, content)
@@ -189,6 +201,18 @@ def _final(params: ExperimentConfig, test_path: str | None) -> ExperimentConfig:
     return params.replace(
         task={"validation_data": {"input_path": test_path}}, trainer={"validation_steps": -1}
     )
+
+
+def _best_validation(
+    params: ExperimentConfig, folder: pathlib.Path, metric: str
+) -> dict[str, float] | None:
+    """The best value that a metric had on the validation data during training, and its step."""
+    history = events.scalars(folder / params.trainer.validation_summary_subdir).get(metric)
+    if not history:
+        return None
+    pick = min if params.trainer.best_checkpoint_metric_comp == "lower" else max
+    step, value = pick(history, key=lambda point: point[1])
+    return {"step": step, "value": value}
 
 
 def _primary(metrics: dict[str, float], params: ExperimentConfig) -> str:

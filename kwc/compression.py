@@ -39,6 +39,19 @@ class Entry:
     def compressor(self) -> WeightCompressor | None:
         return self.reparameterization.compressor if self.reparameterization else None
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns the named arrays that stand for the current value, unchecked."""
+        if self.reparameterization is None:
+            return {"weight": self.weight.variable.numpy()}
+        return self.compressor.compress(self.reparameterization.read(), self.weight.info)
+
+    def penalty(self) -> float | None:
+        """Returns the expected bits of the current value; None without a penalty."""
+        if self.reparameterization is None:
+            return None
+        bits = self.compressor.penalty(self.reparameterization.read(), self.weight.info)
+        return None if bits is None else float(bits)
+
     def pack(self) -> artifact.PackedWeight:
         """Packs the current value; checks that it decodes to what the layers compute with.
 
@@ -46,14 +59,12 @@ class Entry:
             CompressionError: a value is not finite, or the algorithm contradicts itself.
         """
         info = self.weight.info
-        if self.reparameterization is None:
-            return artifact.pack(None, {"weight": self._value(self.weight.variable)}, info)
-        variables = self.reparameterization.read()
-        for name, value in (variables.params | variables.state).items():
+        for name, value in self._variables().items():
             if value.dtype.is_floating:
-                finite(value.numpy(), f"{info.path} ({name})")
-        arrays = self.compressor.compress(variables, info)
-        packed = artifact.pack(self.compressor, arrays, info)
+                finite(value.numpy(), name)
+        packed = artifact.pack(self.compressor, self.arrays(), info)
+        if self.reparameterization is None:
+            return packed
         trained = self.reparameterization.weight().numpy().astype(np.float32)
         off = np.max(np.abs(packed.decompress().astype(np.float32) - trained), initial=0.0)
         if off > 1e-5 * max(1.0, np.max(np.abs(trained), initial=0.0)):
@@ -76,19 +87,17 @@ class Entry:
             reason=self.reason,
             dense_bytes=report.dense_bytes(info),
             written_bytes=sum(written.nbytes.values()) if written else None,
-            bits_estimated=self._bits(),
+            bits_estimated=self.penalty(),
             error=self._error(),
         )
 
-    def _value(self, variable: tf.Variable) -> np.ndarray:
-        value = variable.numpy()
-        return finite(value, self.weight.path) if variable.dtype.is_floating else value
-
-    def _bits(self) -> float | None:
+    def _variables(self) -> dict[str, tf.Variable | tf.Tensor]:
+        """What the weight is made of, by the name that an error calls it."""
+        path = self.weight.path
         if self.reparameterization is None:
-            return None
-        bits = self.compressor.penalty(self.reparameterization.read(), self.weight.info)
-        return None if bits is None else float(bits)
+            return {path: self.weight.variable}
+        variables = self.reparameterization.read()
+        return {f"{path} ({name})": x for name, x in (variables.params | variables.state).items()}
 
     def _error(self) -> float:
         if self.reparameterization is None:
@@ -105,6 +114,7 @@ class Compression:
     Attributes:
         model: the compressed model.
         clock: int64 variable, the number of optimizer steps taken since compression.
+        entries: every weight of the model.
 
     Args:
         model: the model, still plain.
@@ -124,7 +134,7 @@ class Compression:
     ):
         self.model = model
         self.clock = clock
-        self._entries = entries
+        self.entries = entries
         self._total_steps = total_steps
         self._rate_weight = rate_weight
         self._attached: list[tuple[Any, Callable[[], None]]] = []
@@ -134,7 +144,7 @@ class Compression:
     @property
     def reparameterizations(self) -> list[Reparameterization]:
         """The compressed weights; losslessly stored ones are not among them."""
-        return [e.reparameterization for e in self._entries if e.reparameterization]
+        return [e.reparameterization for e in self.entries if e.reparameterization]
 
     def install(self) -> None:
         """Puts the reparameterizations into the model, and guards against what would go wrong.
@@ -147,7 +157,7 @@ class Compression:
         if getattr(model, "optimizer", None) is not None:
             self._check_fresh(model.optimizer)
         self._withdraw = inject(
-            (e.weight, e.reparameterization) for e in self._entries if e.reparameterization
+            (e.weight, e.reparameterization) for e in self.entries if e.reparameterization
         )
         vars(model)[HANDLE] = self
         if not isinstance(model, tf_keras.Model):
@@ -172,7 +182,7 @@ class Compression:
         if known or not self.reparameterizations:
             return
         self._check_fresh(keras_optimizer)
-        weights = sum(entry.weight.info.size for entry in self._entries)
+        weights = sum(entry.weight.info.size for entry in self.entries)
         detach = optimizer.attach(
             keras_optimizer,
             self.reparameterizations,
@@ -197,11 +207,11 @@ class Compression:
     def save(self, path: str | os.PathLike, metadata: Mapping | None = None) -> report.Report:
         """Writes the artifact and reports on each weight. See `kwc.save`."""
         self._check_complete()
-        packed = [entry.pack() for entry in self._entries]
+        packed = [entry.pack() for entry in self.entries]
         return self._report(artifact.write(path, packed, metadata))
 
     def _check_complete(self) -> None:
-        known = {id(entry.weight.variable) for entry in self._entries} | {id(self.clock)}
+        known = {id(entry.weight.variable) for entry in self.entries} | {id(self.clock)}
         known |= {id(v) for r in self.reparameterizations for v in r.variables}
         late = [w.path for w in paths.weights(self.model) if id(w.variable) not in known]
         if late:
@@ -216,17 +226,17 @@ class Compression:
 
     def _report(self, written: artifact.Artifact | None) -> report.Report:
         packed = written.weights if written else {}
-        rows = tuple(entry.report(packed.get(entry.weight.path)) for entry in self._entries)
+        rows = tuple(entry.report(packed.get(entry.weight.path)) for entry in self.entries)
         return report.Report(rows, written.sizes if written else None)
 
     def undo(self) -> None:
         """Puts plain variables back, holding the decoded values. See `kwc.decompress`."""
-        values = {e.weight.path: e.pack().decompress() for e in self._entries if e.compressor}
+        values = {e.weight.path: e.pack().decompress() for e in self.entries if e.compressor}
         for _, detach in reversed(self._attached):
             detach()
         self.model.__class__ = self._class
         self._withdraw()
-        for entry in self._entries:
+        for entry in self.entries:
             if entry.weight.path in values:
                 entry.weight.variable.assign(values[entry.weight.path])
         del vars(self.model)[HANDLE]

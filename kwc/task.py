@@ -11,6 +11,7 @@ is touched.
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import gin
 import tensorflow as tf
@@ -20,7 +21,7 @@ from official.core import base_trainer
 from official.modeling import optimization
 
 from kwc import model as kwc_model
-from kwc import paths
+from kwc import paths, summaries
 from kwc.compressor import CompressionError
 from kwc.reparameterize import swap_class
 from kwc.report import Report
@@ -81,6 +82,11 @@ class CompressionTrainer(base_trainer.Trainer):
             _fingerprint(report), dtype=tf.int64, trainable=False
         )
         swap_class(self.checkpoint, {"restore": _restore})
+        self._live = summaries.Live(self.compression)
+
+    def train_loop_end(self) -> dict[str, Any]:
+        """Returns what the training loop logs, and how far the compression is."""
+        return super().train_loop_end() | self._live()
 
     def initialize(self) -> None:
         """Does nothing: the dense weights were loaded before they were compressed."""

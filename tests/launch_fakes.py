@@ -77,26 +77,56 @@ def result(seed: int, rate: int | None, is_baseline: bool) -> dict:
         "mode": "train",
         "seed": seed,
         "steps": 100,
+        "train_batch_size": 32,
         "primary_metric": "accuracy",
+        "checkpoint": "final",
         "metrics": {
             "dense": {"accuracy": dense} if is_baseline else None,
             "training_graph": measured,
             "artifact": measured,
         },
+        "best_validation": {"step": 80, "value": accuracy + 0.01},
         "sizes": {
             "weights": WEIGHTS,
+            "nonzeros": WEIGHTS - 1,
+            "macs": 5000,
             "dense_bytes": DENSE_BYTES,
             "file_bytes": None if is_baseline else size,
+            "dense_zipped_bytes": DENSE_BYTES - 400 if is_baseline else None,
             "payload_bytes": None if is_baseline else size - 50,
+            "zipped_bytes": None if is_baseline else size - 10,
             "bits_estimated": None,
         },
         "timings": {"train_seconds": 1.5, "total_seconds": 2.5},
         "artifact": None if is_baseline else "model.kwc",
+        "weights": [
+            _weight("dense/kernel", [30, 30], 3600, None if is_baseline else size - 100),
+            _weight("dense/bias", [100], 400, None if is_baseline else 50),
+        ],
         "provenance": {
             "git_sha": "abc",
             "git_dirty": False,
+            "packages": {"kwc": "0.1.0", "tensorflow": "2.20.0"},
+            "python": "3.11.7",
+            "host": "here x86_64",
+            "hardware": {"cpu": "EPYC", "cores": 2, "memory_gb": 8.0, "gpus": []},
             "initial_checkpoint_sha256": None if is_baseline else f"checkpoint {seed}",
         },
+    }
+
+
+def _weight(path: str, shape: list[int], dense_bytes: int, written_bytes: int | None) -> dict:
+    return {
+        "path": path,
+        "shape": shape,
+        "rule": ".*",
+        "algorithm": "quantization(bits=4)",
+        "reason": "",
+        "dense_bytes": dense_bytes,
+        "written_bytes": written_bytes,
+        "bits_estimated": None,
+        "error": 0.125,
+        "nonzeros": dense_bytes // 4,
     }
 
 

@@ -24,6 +24,7 @@ FLOORS = [
     ["kwc.optimizer"],
     ["kwc.report"],
     ["kwc.compression"],
+    ["kwc.summaries"],
     ["kwc.model"],
     ["kwc.task"],
     ["experiments"],

@@ -5,11 +5,9 @@ import json
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from launch_fakes import plan, result, run_trial, write_files
-from tensorboard.compat.proto import event_pb2
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
-from tensorboard.plugins.hparams import metadata as hparams_metadata
-from tensorboard.util import tensor_util
 
 from launch import report
 from launch.errors import LaunchError
@@ -53,6 +51,46 @@ def test_rows(folder, trials):
     assert pd.isna(baseline["file_bytes"])
 
 
+def test_rows_hold_every_measure_and_where_it_comes_from(folder, trials):
+    rows = table.read(folder).set_index("id")
+    quantized = rows.loc[trials[-1].id]
+    assert quantized["zipped_bytes"] == 990
+    assert quantized["dense_zipped_bytes"] == 3600  # Its baseline's.
+    assert (quantized["nonzeros"], quantized["macs"]) == (999, 5000)
+    assert quantized["relative_metric"] == pytest.approx((0.91 - 0.1 / 8) / 0.91)
+    assert quantized["best_validation_metric"] == pytest.approx(0.91 - 0.1 / 8 + 0.01)
+    assert (quantized["steps"], quantized["train_batch_size"]) == (100, 32)
+    assert quantized["baseline"] == trials[-1].baseline
+    assert quantized["packages"] == "kwc 0.1.0, tensorflow 2.20.0"
+    assert quantized["hardware"] == "EPYC, 2 cores, 8.0 GB, no GPU"
+
+
+def change(folder, trial, update):
+    """Lets a function edit the result of a trial."""
+    path = folder / trial.id / "result.json"
+    content = json.loads(path.read_text())
+    update(content)
+    path.write_text(json.dumps(content))
+
+
+def test_results_of_an_earlier_version_show_blanks(folder, trials):
+    def strip(content):
+        for key in ("best_validation", "checkpoint", "train_batch_size", "weights"):
+            del content[key]
+        for key in ("nonzeros", "macs", "zipped_bytes", "dense_zipped_bytes"):
+            del content["sizes"][key]
+        for key in ("packages", "python", "host", "hardware"):
+            del content["provenance"][key]
+
+    for trial in trials:
+        change(folder, trial, strip)
+    report.write(folder)
+    row = table.read(folder).iloc[-1]
+    assert row["file_bytes"] == 1000
+    assert (row["packages"], row["hardware"], row["checkpoint"]) == ("", "", "")
+    assert row[["macs", "nonzeros", "zipped_bytes", "best_validation_metric"]].isna().all()
+
+
 def test_points_average_over_seeds(folder):
     points = summary.points(table.read(folder)).set_index("rate")
     assert list(points.index) == ["", "2", "4", "8"]
@@ -60,6 +98,40 @@ def test_points_average_over_seeds(folder):
     assert points.loc["4", "artifact_metric_mean"] == pytest.approx(0.905 - 0.025)
     assert points.loc["4", "artifact_metric_std"] == pytest.approx(0.01 / 2**0.5)
     assert points.loc["4", "drop_points_mean"] == pytest.approx(2.5)
+
+
+def test_the_front_is_what_no_other_point_dominates(folder):
+    points = summary.points(table.read(folder)).set_index("rate")
+    # Lossless has the dense accuracy in all its bytes; each rate is better in more bytes.
+    assert list(points["on_front"]) == [True, True, True, True]
+    assert summary.front([4, 1, 2, 3, 1, 5], [0.9, 0.5, 0.5, 0.7, 0.5, None]) == [
+        True,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), max_size=12))
+def test_every_point_is_matched_by_one_on_the_front(points):
+    sizes, metrics = [size for size, _ in points], [metric for _, metric in points]
+    on_front = [p for p, on in zip(points, summary.front(sizes, metrics), strict=True) if on]
+    for size, metric in points:
+        assert any(s <= size and m >= metric for s, m in on_front)
+    for point in on_front:
+        others = [p for p in on_front if p != point]
+        assert len(others) == len(on_front) - 1
+        assert not any(s <= point[0] and m >= point[1] for s, m in others)
+
+
+def test_parquet_holds_the_table(folder):
+    report.write_tables(folder)
+    frame = pd.read_parquet(folder / "results.parquet")
+    rows = table.read(folder)
+    pd.testing.assert_frame_equal(frame, rows)
+    assert (frame["file_bytes"].dtype, frame["artifact_metric"].dtype) == ("Int64", "float64")
 
 
 def test_tables(folder, trials):
@@ -113,6 +185,43 @@ def test_unequal_starts_steps_commits_are_told(folder, trials):
     assert "uncommitted changes" in caveats
 
 
+def test_unequal_data_and_batches_are_told(folder, trials):
+    for trial, checksum in zip(trials[-2:], ("one", "two"), strict=True):
+        path = folder / trial.id / "trial.json"
+        record = json.loads(path.read_text())
+        record["identity"]["data_checksum"] = checksum
+        path.write_text(json.dumps(record))
+    change(folder, trials[-1], lambda content: content.update(train_batch_size=64))
+    caveats = warnings.find(table.read(folder))
+    assert "small: trials were trained and measured on different data." in caveats
+    assert "small: trials trained for different batch sizes (32, 64)." in caveats
+
+
+def test_an_estimate_is_no_size(folder, trials):
+    def estimate(content):
+        content["sizes"] |= {"file_bytes": None, "payload_bytes": None, "bits_estimated": 8000.0}
+
+    change(folder, trials[-1], estimate)
+    caveats = "\n".join(warnings.find(table.read(folder)))
+    assert f"Trial `{trials[-1].id}` has no written file: the size is an estimate" in caveats
+    report.write(folder)
+    assert "nan" not in (folder / "summary.md").read_text()
+
+
+def test_the_best_checkpoint_is_no_final_result(folder, trials):
+    for trial in trials[-2:]:
+        change(folder, trial, lambda content: content.update(checkpoint="best"))
+    (caveat,) = [c for c in warnings.find(table.read(folder)) if "checkpoint" in c]
+    names = ", ".join(f"`{trial.id}`" for trial in trials[-2:])
+    assert caveat.startswith(f"Trials {names} have the metric of the best checkpoint")
+
+
+def test_long_lists_are_cut(folder, trials):
+    rows = pd.concat([table.read(folder).assign(algorithm=f"a{n}") for n in range(30)])
+    (caveat,) = [c for c in warnings.find(rows) if "rates" in c]
+    assert caveat.endswith("small a11 (3), and 18 more.")
+
+
 def test_a_whole_sweep_of_five_rates_and_three_seeds_has_no_caveat(tmp_path):
     sweep_file = write_files(tmp_path)
     text = sweep_file.read_text().replace("[0, 1]", "[0, 1, 2]")
@@ -160,71 +269,6 @@ def test_plot_is_a_png_with_a_panel_per_arch(folder):
     assert one[:8] == two[:8] == b"\x89PNG\r\n\x1a\n"
     width = [int.from_bytes(image[16:20], "big") for image in (one, two)]
     assert width[1] == 2 * width[0]
-
-
-def read_events(path):
-    reader = PyRecordReader_New(str(path))
-    events = []
-    while True:
-        try:
-            reader.GetNext()
-        except Exception as error:
-            assert type(error).__name__ == "OutOfRangeError"
-            return events
-        events.append(event_pb2.Event.FromString(reader.record()))
-
-
-def scalars(events):
-    values = {v.tag: v for event in events for v in event.summary.value}
-    return {
-        tag: float(tensor_util.make_ndarray(value.tensor))
-        for tag, value in values.items()
-        if value.metadata.plugin_data.plugin_name == "scalars"
-    }
-
-
-def test_tensorboard_has_scalars_and_hparams_of_each_trial(folder, trials):
-    report.write(folder)
-    runs = {path.name: path for path in (folder / "tensorboard").iterdir() if path.is_dir()}
-    assert len(runs) == 10
-    seeds = [runs[n] for n in sorted(runs) if n.startswith("small_quantization_4_seed")]
-    groups = []
-    for seed, run in enumerate(seeds):
-        events = read_events(run / "events.out.tfevents.0")
-        assert scalars(events) == pytest.approx(
-            {
-                "eval/accuracy": 0.9 + 0.01 * seed - 0.025,
-                "size/bytes": 500,
-                "size/ratio": 8,
-                "accuracy_drop": 2.5,
-            }
-        )
-        start = hparams_metadata.parse_session_start_info_plugin_data(
-            events[1].summary.value[0].metadata.plugin_data.content
-        )
-        assert start.hparams["RATE"].number_value == 4
-        assert start.hparams["algorithm"].string_value == "quantization"
-        assert "seed" not in start.hparams
-        groups.append(start.group_name)
-    # One group, so that TensorBoard averages the seeds.
-    assert len(groups) == 2
-    assert len(set(groups)) == 1
-
-
-def test_tensorboard_root_holds_the_plot_and_the_summary(folder):
-    report.write(folder)
-    report.write(folder)
-    (path,) = (folder / "tensorboard").glob("events.out.tfevents.*")
-    values = {v.tag: v.tensor for e in read_events(path) for v in e.summary.value}
-    assert values["pareto"].string_val[2] == (folder / "pareto.png").read_bytes()
-    assert values["summary"].string_val[0].decode() == (folder / "summary.md").read_text()
-
-
-def test_tensorboard_drops_runs_that_are_gone(folder, trials):
-    report.write(folder)
-    save_table(folder, trials[:4])
-    report.write(folder)
-    assert len([p for p in (folder / "tensorboard").iterdir() if p.is_dir()]) == 4
 
 
 def test_report_is_current_until_a_result_or_the_plan_changes(folder, trials):

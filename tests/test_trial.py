@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import shutil
+import zlib
 
 import gin
 import model_garden
@@ -14,7 +15,7 @@ from official.core import task_factory
 
 import kwc
 from experiments import data as prepared_data
-from experiments import runner, trial
+from experiments import events, runner, trial
 from kwc.compressor import CompressionError
 from kwc.spec import SpecError
 from launch import gin_merge
@@ -90,6 +91,17 @@ def test_a_trial_measures_its_own_artifact(spec, data, dense, finetuned):
     assert content["sizes"]["dense_bytes"] == 4 * content["sizes"]["weights"]
     assert (content["seed"], content["steps"]) == (0, STEPS)
     assert content["experiment"] == "lenet_300_100_mnist"
+    assert content["checkpoint"] == "final"
+    assert content["train_batch_size"] == 128
+
+    sizes, decoded = content["sizes"], kwc.runtime.load(file)
+    counts = {path: int(np.count_nonzero(weight)) for path, weight in decoded.items()}
+    assert {row["path"]: row["nonzeros"] for row in content["weights"]} == counts
+    assert sizes["nonzeros"] == sum(counts.values())
+    assert sizes["zipped_bytes"] == len(zlib.compress(file.read_bytes(), 9))
+    # Three matrices; biases, activations and the softmax are a few hundred more.
+    products = 64 * 300 + 300 * 100 + 100 * 10
+    assert products <= sizes["macs"] <= 1.02 * products
 
     metrics = content["metrics"]
     assert metrics["dense"] == read_result(dense)["metrics"]["dense"]
@@ -129,9 +141,44 @@ def test_the_dense_trial_is_measured_on_the_test_split(data, dense):
     assert content["metrics"]["artifact"] is None and content["artifact"] is None
     assert content["sizes"]["file_bytes"] is None
     assert content["metrics"]["dense"]["accuracy"] > 0.5  # Chance is 0.1.
+    assert content["sizes"]["zipped_bytes"] is None
+    assert 0.8 < content["sizes"]["dense_zipped_bytes"] / content["sizes"]["dense_bytes"] < 1
     assert content["provenance"]["data_checksum"]
     assert content["provenance"]["initial_checkpoint_sha256"] is None
     assert not (dense / runner.ARTIFACT).exists()
+
+
+def test_the_best_validation_metric_stands_beside_the_final_one(data, tmp_path):
+    content = run(tmp_path, data, trainer=model_garden.trainer(8, validation_interval=2))
+    history = dict(events.scalars(tmp_path / "validation")["accuracy"])
+    assert len(history) == 4
+    best = content["best_validation"]
+    assert best["value"] == max(history.values()) == history[best["step"]]
+
+
+def test_a_result_names_the_machine_and_the_packages(dense):
+    provenance = read_result(dense)["provenance"]
+    hardware = provenance["hardware"]
+    assert hardware["cores"] == os.cpu_count()
+    assert hardware["cpu"] and hardware["memory_gb"] > 0
+    assert len(hardware["gpus"]) == len(tf.config.list_physical_devices("GPU"))
+    assert provenance["packages"]["tensorflow"] == tf.__version__
+    assert {"kwc", "numpy", "tf-models-official"} <= set(provenance["packages"])
+
+
+def test_a_trial_is_run_again_by_one_command(data, finetuned, tmp_path):
+    config = finetuned("quantization") / "config.gin"
+    arguments = [f"--config={config}", f"--folder={tmp_path}"]
+    code, output = model_garden.run("experiments.rerun", arguments)
+    assert code == 0, output
+    assert "artifact        accuracy 0." in output
+    assert read_artifact(tmp_path) == read_artifact(finetuned("quantization"))
+
+
+def test_a_config_that_is_not_there_is_named(tmp_path):
+    arguments = [f"--config={tmp_path}/nope.gin", f"--folder={tmp_path}"]
+    code, output = model_garden.run("experiments.rerun", arguments)
+    assert (code, output) == (1, f"There is no {tmp_path}/nope.gin.\n")
 
 
 def test_a_trial_names_the_checkpoint_that_it_started_from(data, dense, tmp_path):

@@ -1,5 +1,8 @@
 """The Markdown summary: one line per point of a curve, averaged over seeds, and its caveats."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import pandas as pd
 
 from launch.report import warnings
@@ -19,6 +22,16 @@ _HEADER = [
     "bits per weight",
 ]
 _TEXT_CELLS = 3
+_MEASURES = [
+    "dense_metric",
+    "artifact_metric",
+    "relative_metric",
+    "drop_points",
+    "payload_bytes",
+    "file_bytes",
+    "ratio",
+    "bits_per_weight",
+]
 
 
 def points(rows: pd.DataFrame) -> pd.DataFrame:
@@ -28,17 +41,43 @@ def points(rows: pd.DataFrame) -> pd.DataFrame:
         rows: The table of `launch.report.table.read`.
 
     Returns:
-        One row per point: `seeds`, and the mean and (for two seeds or more) sample standard
-        deviation of each measure as `<measure>_mean` and `<measure>_std`.
+        One row per point: `seeds`, the `id` of its first trial, the mean and (for two seeds or
+        more) sample standard deviation of each measure as `<measure>_mean` and `<measure>_std`, and
+        `on_front`, whether no other point of the architecture is as good in fewer bytes or better
+        in as many.
     """
     done = rows[(rows["state"] == State.DONE) & (rows["kind"] == "compression")]
-    measures = ["dense_metric", "artifact_metric", "drop_points", "file_bytes", "ratio"]
-    measures += ["bits_per_weight"]
     groups = done.groupby(_POINT, sort=False)
-    averaged = groups[measures].agg(["mean", "std"])
+    averaged = groups[_MEASURES].agg(["mean", "std"])
     averaged.columns = ["_".join(column) for column in averaged.columns]
     averaged.insert(0, "seeds", groups["seed"].nunique())
-    return averaged.reset_index()
+    averaged.insert(1, "id", groups["id"].first())
+    averaged = averaged.reset_index()
+    averaged["on_front"] = False
+    for _, curve in averaged.groupby("arch", sort=False):
+        on_front = front(curve["file_bytes_mean"], curve["artifact_metric_mean"])
+        averaged.loc[curve.index, "on_front"] = on_front
+    return averaged
+
+
+def front(sizes: Iterable[float], metrics: Iterable[float]) -> list[bool]:
+    """Tells which points no other dominates; of equal points the first stands for all.
+
+    Args:
+        sizes: Bytes of each point, fewer being better; a point with a missing value is dominated.
+        metrics: Metric of each point, more being better.
+
+    Example:
+        >>> front([100, 200, 300, 200], [0.8, 0.9, 0.9, 0.7])
+        [True, True, False, False]
+    """
+    points = pd.DataFrame({"size": list(sizes), "metric": list(metrics)}).astype(float)
+    ordered = points.dropna().sort_values(
+        ["size", "metric"], ascending=[True, False], kind="stable"
+    )
+    best_before = ordered["metric"].cummax().shift(fill_value=-float("inf"))
+    winners = set(ordered.index[ordered["metric"] > best_before])
+    return [index in winners for index in points.index]
 
 
 def markdown(name: str, rows: pd.DataFrame) -> str:
@@ -60,7 +99,7 @@ def markdown(name: str, rows: pd.DataFrame) -> str:
         "file bytes.",
         "",
     ]
-    lines += _table(_HEADER, [_point_cells(point) for _, point in points(rows).iterrows()])
+    lines += _table(_HEADER, [_point_cells(point) for point in points(rows).to_dict("records")])
     lines += _baseline_lines(rows)
     caveats = warnings.find(rows)
     if caveats:
@@ -84,22 +123,22 @@ def _baseline_lines(rows: pd.DataFrame) -> list[str]:
     return ["", "## Dense baselines", "", *_table(header, cells, text_cells=1)] if cells else []
 
 
-def _point_cells(point: pd.Series) -> list[str]:
+def _point_cells(point: dict[str, Any]) -> list[str]:
     return [
-        *point[_POINT],
+        *(point[name] for name in _POINT),
         str(point["seeds"]),
         _percent(point["dense_metric_mean"], point["dense_metric_std"]),
         _percent(point["artifact_metric_mean"], point["artifact_metric_std"]),
-        _change(point["drop_points_mean"]),
-        f"{point['file_bytes_mean']:,.0f}",
-        f"{point['ratio_mean']:.2f}",
-        f"{point['bits_per_weight_mean']:.3f}",
+        # The z option writes a change that rounds to zero as +0.00.
+        _number(-point["drop_points_mean"], "+z.2f"),
+        _number(point["file_bytes_mean"], ",.0f"),
+        _number(point["ratio_mean"], ".2f"),
+        _number(point["bits_per_weight_mean"], ".3f"),
     ]
 
 
-def _change(drop_points: float) -> str:
-    # The z option writes a change that rounds to zero as +0.00.
-    return "" if pd.isna(drop_points) else f"{-drop_points:+z.2f}"
+def _number(value: float, form: str) -> str:
+    return "" if pd.isna(value) else format(value, form)
 
 
 def _percent(mean: float, std: float) -> str:

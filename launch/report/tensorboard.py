@@ -1,43 +1,33 @@
-"""Writes TensorBoard's event files with TensorBoard alone: TensorFlow is not imported.
+"""Keeps the TensorBoard folder of a sweep: a run for each trial, and one for the whole.
 
-The root run holds the Pareto plot, the summary and the columns of the HParams tab; each finished
-trial is a run below it. Scalars are float32: exact bytes are in `results.csv`.
+tensorboard/                               the Pareto plot, the summary, the columns of HParams
+tensorboard/lenet5_pruning_0.5_seed0_7b24  the figures of a finished trial
+.../train, .../validation                  links to the curves that the trial logs itself
 """
 
-import io
+import contextlib
+import os
 import pathlib
-import re
 import shutil
-import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Container
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from tensorboard.compat.proto import event_pb2, summary_pb2
-from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
-from tensorboard.plugins.hparams import metadata as hparams_metadata
-from tensorboard.plugins.hparams import summary_v2 as hp
-from tensorboard.plugins.image import metadata as image_metadata
-from tensorboard.plugins.scalar import metadata as scalar_metadata
-from tensorboard.plugins.text import metadata as text_metadata
-from tensorboard.summary.writer.record_writer import RecordWriter
-from tensorboard.util import tensor_util
 
-from kwc import files
 from launch import layout
+from launch.report import event_files
 from launch.trials import State
 
-_METRICS = [
-    hp.Metric("eval/accuracy", display_name="accuracy"),
-    hp.Metric("size/bytes", display_name="file bytes"),
-    hp.Metric("size/ratio", display_name="ratio"),
-    hp.Metric("accuracy_drop", display_name="drop (points)"),
-]
+CURVES_LIMIT = 150
+"""Trials of a sweep up to which finished ones keep their curves.
+
+With three runs for each trial this stays below the 500 runs from which on TensorBoard selects none.
+"""
 
 
 def write(sweep_folder: pathlib.Path, rows: pd.DataFrame, image: bytes, text: str) -> None:
-    """Rewrites the TensorBoard folder of a sweep.
+    """Brings the TensorBoard folder of a sweep up to date; a run that has not changed is kept.
 
     Args:
         sweep_folder: `runs/<sweep>/`.
@@ -46,138 +36,114 @@ def write(sweep_folder: pathlib.Path, rows: pd.DataFrame, image: bytes, text: st
         text: The summary, Markdown.
     """
     folder = sweep_folder / layout.TENSORBOARD
-    done = rows[rows["state"] == State.DONE]
+    runs = _run_names(rows)
+    _remove_other_runs(folder, keep=set(runs))
+
+    is_done = rows["state"] == State.DONE
+    done = rows[is_done]
     hparams = _hparams(done)
-    runs = {_run_name(row): row for _, row in done.iterrows()}
-    for run, row in runs.items():
-        finished = (sweep_folder / row["id"] / layout.RESULT).stat().st_mtime
-        _write_events(
-            folder / run / "events.out.tfevents.0", finished, _trial(row, hparams, finished)
-        )
-    for stale in folder.iterdir() if folder.is_dir() else ():
-        if stale.is_dir() and stale.name not in runs:
-            shutil.rmtree(stale)
+    has_curves = len(rows) <= CURVES_LIMIT
+    sessions = _sessions(sweep_folder, done).assign(run=runs[is_done], has_curves=has_curves)
+    # A run's file is named after its content: it is there if and only if it is up to date.
+    content = pd.concat([hparams, sessions], axis="columns")
+    digests = pd.util.hash_pandas_object(content, index=False)
+    sessions["path"] = (
+        f"{folder}/" + sessions["run"] + f"/{event_files.PREFIX}" + digests.astype(str)
+    )
+    is_new = [not os.path.exists(path) for path in sessions["path"]]
+    for session, values in zip(_records(sessions[is_new]), _records(hparams[is_new]), strict=True):
+        path = pathlib.Path(session["path"])
+        _empty(path.parent)
+        if has_curves:
+            _link_curves(path.parent, f"{sweep_folder}/{session['id']}")
+        event_files.write_trial(path, session, values)
+    for run, trial_id in zip(runs[~is_done], rows.loc[~is_done, "id"], strict=True):
+        _link_curves(folder / run, f"{sweep_folder}/{trial_id}")
+
     # A new name each time: a TensorBoard that is already open does not read a file twice.
-    now = time.time()
-    newest = folder / f"events.out.tfevents.{time.time_ns()}"
-    _write_events(newest, now, _root(hparams, len(done), image, text))
-    for old in folder.glob("events.out.tfevents.*"):
-        if old != newest:
-            old.unlink()
+    newest = folder / f"{event_files.PREFIX}{time.time_ns()}"
+    event_files.write_root(newest, hparams, sessions["metric"], image, text)
+    for old in folder.glob(f"{event_files.PREFIX}*"):
+        if old.name < newest.name:
+            old.unlink(missing_ok=True)
+
+
+def _algorithms(rows: pd.DataFrame) -> pd.Series:
+    return rows["algorithm"].mask(rows["kind"] == "baseline", "dense")
+
+
+def _points(rows: pd.DataFrame) -> pd.Series:
+    """Names the point of a curve that each trial is a seed of."""
+    names = rows["arch"] + " " + _algorithms(rows) + " " + rows["rate"]
+    return names.str.strip()
+
+
+def _run_names(rows: pd.DataFrame) -> pd.Series:
+    """Names each trial's run so that a reader knows it and no two are equal."""
+    names = _points(rows) + " seed" + rows["seed"].astype(str) + " " + rows["id"].str[:4]
+    return names.str.replace(" ", "_").str.replace(r"[^\w.=+-]+", "", regex=True)
 
 
 def _hparams(done: pd.DataFrame) -> pd.DataFrame:
-    """Returns the hyperparameters of each trial by id: numbers where all of a column are."""
-    algorithm = done["algorithm"].mask(done["kind"] == "baseline", "dense")
+    """Returns the hyperparameters of each trial: numbers where all of a column are."""
     axes = {name.removeprefix("axis."): done[name] for name in done if name.startswith("axis.")}
-    columns = axes | {"arch": done["arch"], "algorithm": algorithm}
+    columns = axes | {"arch": done["arch"], "algorithm": _algorithms(done)}
     for name, column in columns.items():
         numbers = pd.to_numeric(column, errors="coerce")
         if numbers.notna().equals(column != "") and numbers.notna().any():
-            columns[name] = numbers
-    return pd.DataFrame(columns).set_axis(done["id"])
+            columns[name] = numbers.astype(float)
+    return pd.DataFrame(columns)
 
 
-def _root(
-    hparams: pd.DataFrame, step: int, image: bytes, text: str
-) -> Iterable[tuple[int, summary_pb2.Summary]]:
-    described = []
-    for name in hparams:
-        values = [value for value in hparams[name].unique() if not (value == "" or pd.isna(value))]
-        if not values:
-            continue
-        is_number = not isinstance(values[0], str)
-        domain = (
-            hp.RealInterval(float(min(values)), float(max(values)))
-            if is_number
-            else hp.Discrete(values, dtype=str)
-        )
-        described.append(hp.HParam(name, domain))
-    yield 0, hp.hparams_config_pb(described, _METRICS)
-    width, height = struct.unpack(">II", image[16:24])
-    yield (
-        step,
-        _summary(
-            "pareto",
-            [str(width).encode(), str(height).encode(), image],
-            image_metadata.create_summary_metadata("Accuracy against file bytes", ""),
-            summary_pb2.DATA_CLASS_BLOB_SEQUENCE,
-        ),
-    )
-    yield (
-        step,
-        _summary(
-            "summary",
-            text.encode(),
-            text_metadata.create_summary_metadata("Summary", ""),
-            summary_pb2.DATA_CLASS_TENSOR,
-        ),
-    )
-
-
-def _trial(
-    row: pd.Series, hparams: pd.DataFrame, finished: float
-) -> Iterable[tuple[int, summary_pb2.Summary]]:
-    is_baseline = row["kind"] == "baseline"
-    values = {
-        name: value
-        for name, value in hparams.loc[row["id"]].items()
-        if not (value == "" or pd.isna(value))
+def _sessions(sweep_folder: pathlib.Path, done: pd.DataFrame) -> pd.DataFrame:
+    """Returns what is written of each finished trial beside its hyperparameters."""
+    is_baseline = done["kind"] == "baseline"
+    dense_bits = 8 * done["dense_bytes"] / done["weights"]
+    session = {
+        "id": done["id"],
+        "group": _points(done),
+        "metric": done["metric"],
+        "step": done["steps"],
+        "finished": [os.path.getmtime(f"{sweep_folder}/{i}/{layout.RESULT}") for i in done["id"]],
+        "seconds": done["total_seconds"].fillna(0.0),
     }
-    group = " ".join(map(str, values.values()))
-    seconds = 0.0 if pd.isna(row["total_seconds"]) else row["total_seconds"]
-    yield 0, hp.hparams_pb(values, trial_id=group, start_time_secs=finished - seconds)
     measured = {
-        "eval/accuracy": row["dense_metric"] if is_baseline else row["artifact_metric"],
-        "size/bytes": row["dense_bytes"] if is_baseline else row["file_bytes"],
-        "size/ratio": 1.0 if is_baseline else row["ratio"],
-        "accuracy_drop": 0.0 if is_baseline else row["drop_points"],
+        event_files.METRIC: done["artifact_metric"].mask(is_baseline, done["dense_metric"]),
+        event_files.BYTES: done["file_bytes"].mask(is_baseline, done["dense_bytes"]),
+        event_files.BITS: done["bits_per_weight"].mask(is_baseline, dense_bits),
+        event_files.RATIO: done["ratio"].mask(is_baseline, 1.0),
+        event_files.DROP: done["drop_points"].mask(is_baseline, 0.0),
     }
-    for tag, value in measured.items():
-        if not pd.isna(value):
-            metadata = scalar_metadata.create_summary_metadata("", "")
-            kind = summary_pb2.DATA_CLASS_SCALAR
-            yield int(row["steps"]), _summary(tag, np.float32(value), metadata, kind)
-    yield 0, _session_end(finished)
+    return pd.DataFrame(session | {tag: value.astype(float) for tag, value in measured.items()})
 
 
-def _session_end(finished: float) -> summary_pb2.Summary:
-    # TensorBoard's own function for this imports TensorFlow.
-    end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=finished)
-    data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
-    summary = summary_pb2.Summary()
-    summary.value.add(
-        tag=hparams_metadata.SESSION_END_INFO_TAG,
-        metadata=hparams_metadata.create_summary_metadata(data),
-        tensor=hparams_metadata.NULL_TENSOR,
-    )
-    return summary
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return frame.to_dict("records")
 
 
-def _run_name(row: pd.Series) -> str:
-    """Names a trial's run so that a reader knows it and no two are equal."""
-    algorithm = "dense" if row["kind"] == "baseline" else row["algorithm"]
-    parts = [row["arch"], algorithm, row["rate"], f"seed{row['seed']}", row["id"][:4]]
-    return re.sub(r"[^\w.=+-]+", "", "_".join(filter(None, parts)))
+def _link_curves(run: pathlib.Path, trial_folder: str) -> None:
+    """Shows what a trial's training loop logs as runs below the trial's.
+
+    The links are relative, so that a sweep can be moved. A file system that has no links shows no
+    curves here.
+    """
+    for kind in (layout.TRAIN_EVENTS, layout.VALIDATION_EVENTS):
+        source = f"{trial_folder}/{kind}"
+        if os.path.isdir(source) and not (run / kind).is_symlink():
+            run.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError, PermissionError):
+                (run / kind).symlink_to(os.path.relpath(source, run))
 
 
-def _summary(tag: str, value: object, metadata: object, data_class: int) -> summary_pb2.Summary:
-    metadata.data_class = data_class
-    summary = summary_pb2.Summary()
-    summary.value.add(tag=tag, tensor=tensor_util.make_tensor_proto(value), metadata=metadata)
-    return summary
+def _empty(run: pathlib.Path) -> None:
+    run.mkdir(parents=True, exist_ok=True)
+    for leftover in run.iterdir():
+        leftover.unlink(missing_ok=True)
 
 
-def _write_events(
-    path: pathlib.Path, wall_time: float, summaries: Iterable[tuple[int, summary_pb2.Summary]]
-) -> None:
-    """Writes a whole event file at once."""
-    buffer = io.BytesIO()
-    records = RecordWriter(buffer)
-    first = event_pb2.Event(wall_time=wall_time, file_version="brain.Event:2")
-    records.write(first.SerializeToString())
-    for step, summary in summaries:
-        event = event_pb2.Event(wall_time=wall_time, step=step)
-        event.summary.MergeFromString(summary.SerializeToString())
-        records.write(event.SerializeToString())
-    files.write_atomically(path, buffer.getvalue())
+def _remove_other_runs(folder: pathlib.Path, keep: Container[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir() and entry.name not in keep:
+                shutil.rmtree(entry.path)

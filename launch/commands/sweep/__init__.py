@@ -1,11 +1,11 @@
-"""`kwc sweep plan|run|status|report SWEEP.gin`: one module a command."""
+"""`kwc sweep plan|run|watch|status|report|search SWEEP.gin`: one module a command."""
 
 from typing import Any
 
-from launch.commands.sweep import plan, report, run, status
+from launch.commands.sweep import plan, report, run, search, status, watch
 
 # To add a command, write a module beside `plan` and name it here.
-_COMMANDS = (plan, run, status, report)
+_COMMANDS = (plan, run, watch, status, report, search)
 
 
 def register(subparsers: Any) -> None:
