@@ -4,39 +4,25 @@ The text depends on what the files bind and not on their comments, order, layout
 so its hash can name a trial.
 """
 
-import collections
 import dataclasses
+import functools
 import importlib.util
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
 
 from gin import config_parser
 
+from launch import gin_text
 from launch.errors import LaunchError
+from launch.gin_text import Binding, Macro, Reference
 
 _REQUIRED = "gin.REQUIRED"
 
 
 @dataclasses.dataclass(frozen=True)
-class Reference:
-    """A `@scope/module.name` or, when evaluated, `@scope/module.name()` inside a value."""
-
-    scope: str
-    path: str
-    evaluate: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Macro:
-    """A `%scope/name` inside a value."""
-
-    name: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Source:
-    """One gin text to merge: a file, or a line made by the launcher.
+    """One gin text to merge: a file, or a line made by the launcher. It is parsed once.
 
     Attributes:
         origin: What error messages call it, such as the file's path.
@@ -53,6 +39,11 @@ class Source:
         """Reads a gin file; see `find_file` for where it is looked for."""
         path = find_file(name, folder)
         return cls(str(path), path.read_text(encoding="utf-8"), path.parent)
+
+    @functools.cached_property
+    def config(self) -> "MergedConfig":
+        """What the text binds, with what it includes; not checked to be complete."""
+        return _read(self)
 
 
 def find_file(name: str, folder: pathlib.Path | None = None) -> pathlib.Path:
@@ -88,13 +79,31 @@ class MergedConfig:
 
     def __init__(self) -> None:
         self._modules: set[str] = set()
-        self._bindings: dict[tuple[str, str, str], Any] = {}
+        self._bindings: dict[tuple[str, str, str], Binding] = {}
 
     @property
-    def macros_used(self) -> set[str]:
+    def modules(self) -> frozenset[str]:
+        """Full names of what the texts import."""
+        return frozenset(self._modules)
+
+    @property
+    def macros_used(self) -> frozenset[str]:
         """Names of the macros that some value refers to."""
-        values = self._bindings.values()
-        return {leaf.name for value in values for leaf in _leaves(value) if isinstance(leaf, Macro)}
+        return frozenset().union(*(binding.macros for binding in self._bindings.values()))
+
+    @property
+    def configurables(self) -> frozenset[str]:
+        """Full names of what is configured or referred to."""
+        bindings = self._bindings.values()
+        configured = (binding.path for binding in bindings if binding.argument)
+        return frozenset(configured).union(*(binding.references for binding in bindings))
+
+    @property
+    def bound(self) -> frozenset[tuple[str, str]]:
+        """The (configurable, parameter) pairs that have a value outside any scope."""
+        return frozenset(
+            (path, argument) for scope, path, argument in self._bindings if argument and not scope
+        )
 
     def get(self, binding: str, default: Any = None) -> Any:
         """Returns the value bound to an unscoped parameter, macros resolved.
@@ -104,62 +113,33 @@ class MergedConfig:
             default: What to return when nothing binds it.
         """
         path, _, argument = binding.rpartition(".")
-        value = self._bindings.get(("", path, argument), default)
+        found = self._bindings.get(("", path, argument))
         for _ in self._bindings:  # A chain of macros is no longer than this, unless it is a cycle.
-            if isinstance(value, Macro):
-                value = self._bindings.get(_macro_key(value.name))
-        return value
+            if found and isinstance(found.value, Macro):
+                found = self._bindings.get(_macro_key(found.value.name))
+        return found.value if found else default
 
     def text(self) -> str:
         """Returns the canonical gin text: imports, macros, bindings, each sorted, one a line."""
-        names = _short_names(self._modules)
-
-        def shorten(path: str) -> str:
-            module = max((m for m in names if f"{path}.".startswith(f"{m}.")), key=len, default="")
-            return names[module] + path[len(module) :] if module else path
-
-        macros, parameters = [], []
-        for (scope, path, argument), value in self._bindings.items():
-            key = f"{scope}/" if scope else ""
-            key += f"{shorten(path)}.{argument}" if argument else path
-            (parameters if argument else macros).append(f"{key} = {_format(value, shorten)}")
-        imports = [_import_line(module, name) for module, name in sorted(names.items())]
-        blocks = [["from __gin__ import dynamic_registration", *imports], macros, parameters]
-        blocks[1:] = map(sorted, blocks[1:])
+        names = gin_text.names(self.modules)
+        bindings = self._bindings.values()
+        macros = sorted(binding.line(names) for binding in bindings if not binding.argument)
+        parameters = sorted(binding.line(names) for binding in bindings if binding.argument)
+        blocks = (["from __gin__ import dynamic_registration", *names.imports], macros, parameters)
         return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
-    def add(self, source: Source, including: tuple[str, ...] = ()) -> None:
-        """Adds one gin text, whose bindings replace equal ones added before.
+    def bind(self, binding: Binding) -> None:
+        """Adds a binding, which replaces an equally named one."""
+        self._bindings[binding.scope, binding.path, binding.argument] = binding
 
-        Args:
-            source: The text.
-            including: Origins of the files that include this one, outermost first.
+    def add_module(self, module: str) -> None:
+        """Adds an import."""
+        self._modules.add(module)
 
-        Raises:
-            LaunchError: On a syntax error, an unknown symbol or file, or an include cycle.
-        """
-        if source.origin in including:
-            raise LaunchError(f"{' includes '.join((*including, source.origin))}: a cycle")
-        symbols = {"gin": "gin"}
-        for statement in _parse(source):
-            place = f"{source.origin}:{statement.location.line_num}"
-            match statement:
-                case config_parser.ImportStatement(module=module) if module.startswith("__gin__."):
-                    continue
-                case config_parser.ImportStatement(module=module):
-                    self._modules.add(module)
-                    bound = statement.bound_name()
-                    # A plain `import a.b` binds the name `a`, as in Python.
-                    symbols[bound] = module if statement.is_from or statement.alias else bound
-                    self._modules.add(symbols[bound])
-                case config_parser.IncludeStatement(filename=filename):
-                    included = Source.read(filename, source.folder)
-                    self.add(included, (*including, source.origin))
-                case config_parser.BlockDeclaration(selector=selector):
-                    _full_path(selector, symbols, place)
-                case config_parser.BindingStatement(scope, selector, argument, value):
-                    path = _full_path(selector, symbols, place) if argument else selector
-                    self._bindings[scope, path, argument] = _resolve(value, symbols, place)
+    def update(self, later: Self) -> None:
+        """Adds all of another configuration, whose bindings replace those here."""
+        self._modules |= later._modules
+        self._bindings |= later._bindings
 
     def check_complete(self) -> None:
         """Checks that every macro in use has a value.
@@ -167,18 +147,21 @@ class MergedConfig:
         Raises:
             LaunchError: If one is missing or still `%gin.REQUIRED`.
         """
-        for (scope, path, argument), value in sorted(self._bindings.items(), key=lambda kv: kv[0]):
-            name = "/".join(filter(None, [scope, ".".join(filter(None, [path, argument]))]))
-            for leaf in _leaves(value):
-                if leaf == Macro(_REQUIRED):
-                    raise LaunchError(f"{name} is %{_REQUIRED}: give it a value")
+        for binding in self._bindings.values():
+            for macro in sorted(binding.macros):
                 # A dotted macro is a constant that some module defines: not ours to check.
-                is_local = isinstance(leaf, Macro) and "." not in leaf.name
-                if is_local and _macro_key(leaf.name) not in self._bindings:
-                    raise LaunchError(
-                        f"{name} uses %{leaf.name}, which nothing defines: "
-                        f"add `{leaf.name} = ...` to a file or {leaf.name!r} to the grid"
-                    )
+                is_missing = "." not in macro and _macro_key(macro) not in self._bindings
+                if macro == _REQUIRED or is_missing:
+                    raise LaunchError(f"{binding.name} {_incomplete(macro)}")
+
+
+def _incomplete(macro: str) -> str:
+    if macro == _REQUIRED:
+        return f"is %{_REQUIRED}: give it a value"
+    return (
+        f"uses %{macro}, which nothing defines: "
+        f"add `{macro} = ...` to a file or {macro!r} to the grid"
+    )
 
 
 def merge(sources: Iterable[Source]) -> MergedConfig:
@@ -202,9 +185,15 @@ def merge(sources: Iterable[Source]) -> MergedConfig:
     """
     config = MergedConfig()
     for source in sources:
-        config.add(source)
+        config.update(source.config)
     config.check_complete()
     return config
+
+
+def parse_value(text: str) -> Any:
+    """Returns a value that gin text holds; its references have local names."""
+    (binding,) = _parse(Source("value", f"value = {text}"))
+    return binding.value
 
 
 class _Delegate(config_parser.ParserDelegate):
@@ -216,6 +205,42 @@ class _Delegate(config_parser.ParserDelegate):
 
     def macro(self, macro_name: str) -> Macro:
         return Macro(macro_name)
+
+
+def _read(source: Source, including: tuple[str, ...] = ()) -> MergedConfig:
+    """Reads one gin text and what it includes.
+
+    Args:
+        source: The text.
+        including: Origins of the files that include this one, outermost first.
+
+    Raises:
+        LaunchError: On a syntax error, an unknown symbol or file, or an include cycle.
+    """
+    if source.origin in including:
+        raise LaunchError(f"{' includes '.join((*including, source.origin))}: a cycle")
+    config = MergedConfig()
+    symbols = {"gin": "gin"}
+    for statement in _parse(source):
+        place = f"{source.origin}:{statement.location.line_num}"
+        match statement:
+            case config_parser.ImportStatement(module=module) if module.startswith("__gin__."):
+                continue
+            case config_parser.ImportStatement(module=module):
+                bound = statement.bound_name()
+                # A plain `import a.b` binds the name `a`, as in Python.
+                symbols[bound] = module if statement.is_from or statement.alias else bound
+                config.add_module(module)
+                config.add_module(symbols[bound])
+            case config_parser.IncludeStatement(filename=filename):
+                included = Source.read(filename, source.folder)
+                config.update(_read(included, (*including, source.origin)))
+            case config_parser.BlockDeclaration(selector=selector):
+                _full_path(selector, symbols, place)
+            case config_parser.BindingStatement(scope, selector, argument, value):
+                path = _full_path(selector, symbols, place) if argument else selector
+                config.bind(Binding(scope, path, argument, _resolve(value, symbols, place)))
+    return config
 
 
 def _parse(source: Source) -> Iterator[Any]:
@@ -252,50 +277,6 @@ def _resolve(value: Any, symbols: dict[str, str], place: str) -> Any:
     return resolve(value)
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    match value:
-        case dict():
-            for item in (*value.keys(), *value.values()):
-                yield from _leaves(item)
-        case list() | tuple():
-            for item in value:
-                yield from _leaves(item)
-        case _:
-            yield value
-
-
-def _format(value: Any, shorten: Callable[[str], str]) -> str:
-    """Writes a value as gin reads it."""
-    match value:
-        case Reference(scope, path, evaluate):
-            return f"@{scope + '/' if scope else ''}{shorten(path)}{'()' if evaluate else ''}"
-        case Macro(name):
-            return f"%{name}"
-        case dict():
-            items = (f"{_format(k, shorten)}: {_format(v, shorten)}" for k, v in value.items())
-            return "{" + ", ".join(items) + "}"
-        case list():
-            return "[" + ", ".join(_format(item, shorten) for item in value) + "]"
-        case tuple():
-            items = ", ".join(_format(item, shorten) for item in value)
-            return f"({items},)" if len(value) == 1 else f"({items})"
-        case _:
-            return repr(value)
-
-
 def _macro_key(name: str) -> tuple[str, str, str]:
     scope, _, name = name.rpartition("/")
     return scope, name, ""
-
-
-def _short_names(modules: Iterable[str]) -> dict[str, str]:
-    """Names each module by its last component, or by its whole path where two would clash."""
-    last = {module: module.rpartition(".")[2] for module in modules}
-    count = collections.Counter([*last.values(), "gin"])
-    return {m: name if count[name] == 1 else m.replace(".", "_") for m, name in last.items()}
-
-
-def _import_line(module: str, name: str) -> str:
-    package, _, last = module.rpartition(".")
-    line = f"from {package} import {last}" if package else f"import {last}"
-    return line if name == last else f"{line} as {name}"

@@ -14,6 +14,7 @@ import gin
 from launch import executors
 from launch.errors import LaunchError
 from launch.gin_merge import MergedConfig, Source, merge
+from launch.halving import Halving
 from launch.trials import Trial, axis_label, is_file
 
 _ID_DIGITS = 12
@@ -33,6 +34,8 @@ class Sweep:
             shared by the compression trials. Without them there is no baseline trial.
         resources: What one trial may use, by the names of `launch.executors.Resources`. It does
             not decide a trial's result, so it is not part of its id.
+        halving: Budgets at which clear losers stop, by the names of `launch.halving.Halving`.
+            Empty runs every point in full.
 
     Raises:
         LaunchError: If a value is missing or of the wrong kind.
@@ -44,6 +47,7 @@ class Sweep:
     seeds: Sequence[int] = (0,)
     baseline: Sequence[str] = ()
     resources: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    halving: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", str(self.name)):
@@ -70,6 +74,11 @@ class Sweep:
             executors.Resources(**self.resources)
         except (TypeError, ValueError) as error:
             raise LaunchError(f"Sweep.resources = {self.resources!r}: {error}") from error
+        if self.halving:
+            try:
+                Halving(**self.halving)
+            except (TypeError, ValueError) as error:
+                raise LaunchError(f"Sweep.halving = {self.halving!r}: {error}") from error
 
     def _check_labels(self) -> None:
         """Refuses two values of an axis that a report could not tell apart."""
@@ -140,22 +149,30 @@ def expand(
 
 
 class _Expansion:
-    """Makes trials, reading each gin file once."""
+    """Makes trials, parsing each gin text and making each baseline once."""
 
     def __init__(self, sweep: Sweep, folder: pathlib.Path, identity: Callable) -> None:
         self._sweep = sweep
         self._folder = folder
         self._identity = identity
         self._sources: dict[str, Source] = {}
+        self._baselines: dict[tuple[Any, int], Trial] = {}
 
     def trials(self, axes: Mapping[str, Any], seed: int) -> Iterator[Trial]:
         """Yields the baseline, if the sweep has one, and the compression trial of one point."""
         baseline = None
         if self._sweep.baseline:
-            arch = {axis: value for axis, value in axes.items() if axis == "arch"}
-            baseline = self._trial("baseline", self._sweep.baseline, arch, seed, None)
+            baseline = self._baseline(axes, seed)
             yield baseline
         yield self._trial("compression", self._sweep.base, axes, seed, baseline and baseline.id)
+
+    def _baseline(self, axes: Mapping[str, Any], seed: int) -> Trial:
+        arch = {axis: value for axis, value in axes.items() if axis == "arch"}
+        key = repr(arch), seed
+        if key not in self._baselines:
+            files = self._sweep.baseline
+            self._baselines[key] = self._trial("baseline", files, arch, seed, None)
+        return self._baselines[key]
 
     def _trial(
         self,
@@ -165,19 +182,17 @@ class _Expansion:
         seed: int,
         baseline: str | None,
     ) -> Trial:
-        fixed = [f"trial.Experiment.seed = {seed}"]
-        if baseline:
-            fixed.append(f"trial.Experiment.dense = '../{baseline}'")
         sources = [
             *map(self._read, files),
-            *(self._read(v) if is_file(v) else _binding(k, v) for k, v in axes.items()),
-            Source("the sweep", "\n".join(["from experiments import trial", *fixed])),
+            *(self._read(v) if is_file(v) else self._macro(k, v) for k, v in axes.items()),
+            self._own(f"seed = {seed}"),
+            *([self._own(f"dense = '../{baseline}'")] if baseline else []),
         ]
         try:
             config = merge(sources)
-            for axis, value in axes.items():
-                if not is_file(value) and axis not in config.macros_used:
-                    raise LaunchError(f"axis {axis!r} has no effect: no file uses %{axis}")
+            unused = {axis for axis in axes if not is_file(axes[axis])} - config.macros_used
+            for axis in sorted(unused):
+                raise LaunchError(f"axis {axis!r} has no effect: no file uses %{axis}")
         except LaunchError as error:
             raise LaunchError(f"{kind} trial {dict(axes)}: {error}") from error
         text = config.text()
@@ -191,9 +206,15 @@ class _Expansion:
             self._sources[name] = Source.read(name, self._folder)
         return self._sources[name]
 
+    def _macro(self, axis: str, value: Any) -> Source:
+        return self._line(f"axis {axis!r}", f"{axis} = {value!r}")
 
-def _binding(axis: str, value: Any) -> Source:
-    return Source(f"axis {axis!r}", f"{axis} = {value!r}")
+    def _own(self, binding: str) -> Source:
+        text = f"from experiments import trial\ntrial.Experiment.{binding}"
+        return self._line("the sweep", text)
+
+    def _line(self, origin: str, text: str) -> Source:
+        return self._sources.setdefault(text, Source(origin, text))
 
 
 def _points(grids: Sequence[Mapping[str, Sequence[Any]]]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from kwc import files
-from launch import layout, results
+from launch import index, layout, results
 from launch.errors import LaunchError
 
 
@@ -36,11 +36,11 @@ class Trial:
     identity: Mapping[str, Any]
     config: str
 
-    def save(self, sweep_folder: pathlib.Path) -> None:
+    def save(self, sweep_folder: pathlib.Path, read: index.Read = index.read_now) -> None:
         """Writes `config.gin` and `trial.json` into the trial's folder, unless they are there."""
         folder = sweep_folder / self.id
         with contextlib.suppress(LaunchError):
-            if Trial.load(folder) == self:
+            if Trial.load(folder, read) == self:
                 return
         record = dataclasses.asdict(self)
         config = record.pop("config")
@@ -48,16 +48,19 @@ class Trial:
         files.write_atomically(folder / layout.TRIAL, json.dumps(record, indent=1) + "\n")
 
     @classmethod
-    def load(cls, folder: pathlib.Path) -> "Trial":
+    def load(cls, folder: pathlib.Path, read: index.Read = index.read_now) -> "Trial":
         """Reads a trial from its folder.
+
+        Args:
+            folder: The trial's folder.
+            read: Reads a file; that of an `Index` remembers what it has read.
 
         Raises:
             LaunchError: If the folder does not hold the trial that it is named after.
         """
         try:
-            record = json.loads((folder / layout.TRIAL).read_text(encoding="utf-8"))
-            config = (folder / layout.CONFIG).read_text(encoding="utf-8")
-            trial = cls(**record, config=config)
+            record = read(folder / layout.TRIAL, json.loads)
+            trial = cls(**record, config=read(folder / layout.CONFIG, str))
         except (OSError, ValueError, TypeError) as error:
             raise LaunchError(
                 f"{folder} holds no readable trial ({error}); `kwc sweep run` writes it again"
@@ -88,7 +91,7 @@ def axis_label(value: Any) -> str:
         >>> axis_label("archs/lenet5.gin"), axis_label(0.5)
         ('lenet5', '0.5')
     """
-    return pathlib.PurePath(value).stem if is_file(value) else str(value)
+    return value.rpartition("/")[2].removesuffix(".gin") if is_file(value) else str(value)
 
 
 class State(enum.StrEnum):
@@ -118,13 +121,22 @@ class Status:
     can_retry: bool = True
 
 
-def read_status(sweep_folder: pathlib.Path, trial: Trial) -> Status:
-    """Reads the state of one trial from its folder; never raises on what a trial wrote."""
+def read_status(
+    sweep_folder: pathlib.Path, trial: Trial, read: index.Read = index.read_now
+) -> Status:
+    """Reads the state of one trial from its folder; never raises on what a trial wrote.
+
+    Args:
+        sweep_folder: `runs/<sweep>/`.
+        trial: The trial.
+        read: Reads a file; that of an `Index` remembers what it has read.
+    """
     folder = sweep_folder / trial.id
     try:
         if (folder / layout.RESULT).exists():
-            Trial.load(folder)
-            return Status(State.DONE, result=results.read(folder / layout.RESULT))
+            Trial.load(folder, read)
+            result = results.read(folder / layout.RESULT, read, results.without_weights)
+            return Status(State.DONE, result=result)
         if (folder / layout.ERROR).exists():
             text = (folder / layout.ERROR).read_text(encoding="utf-8", errors="replace").strip()
             return Status(State.FAILED, text.splitlines()[-1] if text else "no message")
@@ -141,8 +153,9 @@ def read_statuses(sweep_folder: pathlib.Path, trials: Iterable[Trial]) -> dict[s
     Returns:
         The status of each trial by its id.
     """
-    trials = list(trials)
-    statuses = {trial.id: read_status(sweep_folder, trial) for trial in trials}
+    trials, memory = list(trials), index.of(sweep_folder)
+    statuses = {trial.id: read_status(sweep_folder, trial, memory.read) for trial in trials}
+    memory.save()
     for trial in trials:
         baseline = statuses.get(trial.baseline)
         is_stuck = baseline and baseline.state in (State.FAILED, State.BROKEN)
@@ -153,10 +166,24 @@ def read_statuses(sweep_folder: pathlib.Path, trials: Iterable[Trial]) -> dict[s
 
 def save_table(sweep_folder: pathlib.Path, trials: Sequence[Trial]) -> None:
     """Writes every trial's folder, then the ordered list of their ids."""
+    read = index.of(sweep_folder).read
     for trial in trials:
-        trial.save(sweep_folder)
+        trial.save(sweep_folder, read)
     ids = json.dumps([trial.id for trial in trials], indent=1) + "\n"
     files.write_atomically(sweep_folder / layout.TRIAL_TABLE, ids)
+
+
+def load_ids(sweep_folder: pathlib.Path) -> list[str]:
+    """Reads the ids of the trials that a sweep's last `run` or `report` planned, in their order.
+
+    Raises:
+        LaunchError: If the folder holds no table.
+    """
+    path = sweep_folder / layout.TRIAL_TABLE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LaunchError(f"{path} cannot be read ({error}); `kwc sweep run` writes it") from error
 
 
 def load_table(sweep_folder: pathlib.Path) -> list[Trial]:
@@ -165,12 +192,8 @@ def load_table(sweep_folder: pathlib.Path) -> list[Trial]:
     Raises:
         LaunchError: If the folder holds no table or a trial of it cannot be read.
     """
-    path = sweep_folder / layout.TRIAL_TABLE
-    try:
-        ids = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LaunchError(f"{path} cannot be read ({error}); `kwc sweep run` writes it") from error
-    return [Trial.load(sweep_folder / trial_id) for trial_id in ids]
+    read = index.of(sweep_folder).read
+    return [Trial.load(sweep_folder / trial_id, read) for trial_id in load_ids(sweep_folder)]
 
 
 def select(trials: Sequence[Trial], only: Sequence[str]) -> list[Trial]:

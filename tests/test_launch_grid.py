@@ -1,14 +1,10 @@
 """Sweep files, their expansion into trials, and trial ids."""
 
-import json
-
 import pytest
 from launch_fakes import HEADER, identity, plan, write_files
 
 from launch import grid
 from launch.errors import LaunchError
-from launch.gin_merge import Source, merge
-from launch.identity import Identity
 from launch.trials import Trial, axis_label, select
 
 
@@ -80,26 +76,6 @@ def test_identity_joins_the_id(tmp_path):
     sweep, _ = grid.load(sweep_file)
     newer = grid.expand(sweep, tmp_path, lambda config: {"kwc": "newer"})
     assert not {t.id for t in newer} & {t.id for t in plan(sweep_file)}
-
-
-def test_identity_reads_the_checksum_of_the_data(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.2")
-    text = f"{HEADER}trial.Experiment.data = 'mnist'\ntrial.Experiment.data_dir = '{tmp_path}'"
-    config = merge([Source("text", text)])
-    identify = Identity()
-    assert identify(config) == {"kwc": "1.2", "data_checksum": None}
-    assert f"prepare_data --dataset=mnist --data_dir={tmp_path}" in identify.mend()
-
-    manifest = tmp_path / "mnist" / "manifest.json"
-    manifest.parent.mkdir()
-    manifest.write_text(json.dumps({"checksum": "123"}))
-    identify = Identity()
-    assert identify(config) == {"kwc": "1.2", "data_checksum": "123"}
-    assert not identify.unprepared
-
-    manifest.write_text("{")
-    with pytest.raises(LaunchError, match=r"manifest.json is not a manifest; run .*--force"):
-        identify(config)
 
 
 def test_trial_survives_its_folder(tmp_path):

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.errors import LaunchError
-from launch.gin_merge import Source, find_file, merge
+from launch.gin_merge import Source, find_file, merge, parse_value
+from launch.gin_text import Macro
 
 HEADER = "from __gin__ import dynamic_registration\n"
 
@@ -122,6 +123,29 @@ def test_get_resolves_macros():
     config = merge([Source("text", text)])
     assert config.get("e.t.X.data") == "mnist"
     assert config.get("e.t.X.other", 3) == 3
+
+
+def test_sources_serve_many_configs():
+    base = Source("base", HEADER + "from e import t\nt.X.a = @t.F()\nt.X.b = %RATE\nRATE = 1")
+    other = Source("other", HEADER + "from f import t\nt.X.a = 2\nRATE = %STEPS\nSTEPS = 3")
+    before = merge([base]).text()
+    both = merge([base, other])
+    assert both.text() == merge([base, other]).text() != before
+    assert merge([base]).text() == before
+    assert both.modules == {"e.t", "f.t"}
+    assert both.configurables == {"e.t.X", "e.t.F", "f.t.X"}
+    assert both.bound == {("e.t.X", "a"), ("e.t.X", "b"), ("f.t.X", "a")}
+    assert both.macros_used == {"RATE", "STEPS"}
+
+
+def test_a_scoped_binding_leaves_its_default_to_others():
+    config = merge([Source("text", HEADER + "from e import t\nhalf/t.X.a = 1")])
+    assert config.configurables == {"e.t.X"}
+    assert config.bound == set()
+
+
+def test_parse_value():
+    assert parse_value("{'a': [%RATE, 1]}") == {"a": [Macro("RATE"), 1]}
 
 
 def test_missing_file_names_the_places(tmp_path):

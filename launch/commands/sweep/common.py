@@ -7,7 +7,7 @@ import os
 import pathlib
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import rich.box
@@ -15,11 +15,12 @@ import rich.console
 import rich.markup
 import rich.table
 
-from launch import grid, identity, layout, results, trials
+from launch import changes, grid, identity, layout, results, shared, trials
 from launch.gin_merge import find_file
 from launch.trials import State, Status, Trial
 
 _PIPE_COLUMNS = 200
+_MOST_ROWS = 200
 _COLOURS = {
     State.DONE: "green",
     State.FAILED: "red",
@@ -30,14 +31,33 @@ _COLOURS = {
 
 
 def add_command(
-    commands: Any, name: str, handler: Callable[[argparse.Namespace], int], text: str
+    commands: Any,
+    name: str,
+    handler: Callable[[argparse.Namespace], int],
+    text: str,
+    *,
+    several: bool = False,
 ) -> argparse.ArgumentParser:
-    """Adds one command with the arguments that all share."""
+    """Adds one command with the arguments that all share.
+
+    Args:
+        commands: What the command is added to.
+        name: Its name.
+        handler: Called with the parsed arguments; returns the exit status.
+        text: What it does.
+        several: Whether it takes any number of sweep files, for `read_each`, or one, for `read`.
+    """
     command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
     command.set_defaults(handler=handler)
-    command.add_argument("sweep", metavar="SWEEP.gin", help="a sweep file")
+    if several:
+        command.add_argument("sweeps", metavar="SWEEP.gin", nargs="+", help="sweep files")
+    else:
+        command.add_argument("sweep", metavar="SWEEP.gin", help="a sweep file")
     command.add_argument(
-        "--runs", default="runs", metavar="FOLDER", help="where sweeps write (default: runs)"
+        "--runs",
+        default="runs",
+        metavar="FOLDER",
+        help="where sweeps write: a folder (default: runs), or a URL such as gs://bucket/runs",
     )
     return command
 
@@ -66,6 +86,7 @@ class Plan:
         selected: Those that `--only` keeps.
         statuses: The status of each trial by id.
         identity: What joined the configs in the ids.
+        mirror: The sweep at its URL, if the run folder is one; `folder` is then its local copy.
     """
 
     folder: pathlib.Path
@@ -75,18 +96,43 @@ class Plan:
     selected: list[Trial]
     statuses: dict[str, Status]
     identity: identity.Identity
+    mirror: shared.Mirror | None = None
+
+
+def locate(arguments: argparse.Namespace, sweep: str) -> tuple[pathlib.Path, shared.Mirror | None]:
+    """Returns the folder of a sweep; that of a URL is its local copy, with the mirror of both."""
+    if not shared.is_url(arguments.runs):
+        return pathlib.Path(arguments.runs) / sweep, None
+    mirror = shared.locate(arguments.runs, sweep)
+    if not mirror.path.is_dir():
+        print(f"{mirror.url} is mirrored in {mirror.path}", file=sys.stderr)
+    shared.pull(mirror)
+    return mirror.path, mirror
 
 
 def read(arguments: argparse.Namespace) -> Plan:
     """Reads the sweep file and the folder that the arguments name."""
-    path = find_file(arguments.sweep)
-    sweep, text = grid.load(path)
+    return _read(arguments.sweep, arguments, identity.Identity())
+
+
+def read_each(arguments: argparse.Namespace, console: rich.console.Console) -> Iterator[Plan]:
+    """Reads sweep after sweep, with one identity for all; of several, prints the name of each."""
     identify = identity.Identity()
+    for name in arguments.sweeps:
+        plan = _read(name, arguments, identify)
+        if len(arguments.sweeps) > 1:
+            console.print(f"[bold]{plan.sweep.name}[/]", highlight=False)
+        yield plan
+
+
+def _read(name: str, arguments: argparse.Namespace, identify: identity.Identity) -> Plan:
+    path = find_file(name)
+    sweep, text = grid.load(path)
+    folder, mirror = locate(arguments, sweep.name)
     planned = grid.expand(sweep, path.parent, identify)
-    folder = pathlib.Path(arguments.runs) / sweep.name
     selected = trials.select(planned, getattr(arguments, "only", []))
     statuses = trials.read_statuses(folder, planned)
-    return Plan(folder, sweep, text, planned, selected, statuses, identify)
+    return Plan(folder, sweep, text, planned, selected, statuses, identify, mirror)
 
 
 def write_report(plan: Plan) -> None:
@@ -95,6 +141,13 @@ def write_report(plan: Plan) -> None:
 
     trials.save_table(plan.folder, plan.trials)
     report.write(plan.folder)
+    push_report(plan)
+
+
+def push_report(plan: Plan) -> None:
+    """Copies the report to where the run folder is, if that is a URL."""
+    if plan.mirror is not None:
+        shared.push_report(plan.mirror)
 
 
 def console() -> rich.console.Console:
@@ -105,9 +158,29 @@ def console() -> rich.console.Console:
 
 
 def print_table(
-    console: rich.console.Console, shown: Sequence[Trial], statuses: dict[str, Status]
+    console: rich.console.Console,
+    shown: Sequence[Trial],
+    statuses: dict[str, Status],
+    *,
+    every: bool = False,
 ) -> None:
-    """Prints one line per trial, and the totals."""
+    """Prints one line per trial, or per curve if there are many trials, and the totals.
+
+    Args:
+        console: Where it is printed.
+        shown: The trials.
+        statuses: The status of each by id.
+        every: Whether there is a line per trial however many there are.
+    """
+    if every or len(shown) <= _MOST_ROWS:
+        console.print(_trial_table(shown, statuses))
+    else:
+        console.print(_curve_table(shown, statuses))
+        console.print("`kwc sweep plan --all` has a line per trial.", highlight=False)
+    console.print(totals(shown, statuses), highlight=False)
+
+
+def _trial_table(shown: Sequence[Trial], statuses: dict[str, Status]) -> rich.table.Table:
     axes = list(dict.fromkeys(axis for trial in shown for axis in trial.axes))
     table = rich.table.Table("id", "kind", *axes, "seed", "state", box=rich.box.SIMPLE_HEAD)
     table.add_column("result", justify="right")
@@ -115,19 +188,49 @@ def print_table(
         status = statuses[trial.id]
         values = [trials.axis_label(trial.axes[a]) if a in trial.axes else "" for a in axes]
         cells = [trial.id, trial.kind, *map(rich.markup.escape, values), str(trial.seed)]
-        state = f"[{_COLOURS[status.state]}]{status.state}[/]"
-        table.add_row(*cells, state, results.headline(status.result) if status.result else "")
-    console.print(table)
-    console.print(totals(shown, statuses), highlight=False)
+        result = results.headline(status.result) if status.result else ""
+        table.add_row(*cells, _coloured(status.state), result)
+    return table
+
+
+def _curve_table(shown: Sequence[Trial], statuses: dict[str, Status]) -> rich.table.Table:
+    curves = collections.defaultdict(collections.Counter)
+    for trial in shown:
+        curves[_curve(trial)][statuses[trial.id].state] += 1
+    states = [state for state in State if any(counts[state] for counts in curves.values())]
+    table = rich.table.Table("arch", "algorithm", box=rich.box.SIMPLE_HEAD)
+    for heading in ("trials", *map(_coloured, states)):
+        table.add_column(heading, justify="right")
+    for curve, counts in curves.items():
+        numbers = (counts.total(), *(counts[state] for state in states))
+        table.add_row(*map(rich.markup.escape, curve), *(f"{n:,}" if n else "" for n in numbers))
+    return table
+
+
+def _curve(trial: Trial) -> tuple[str, str]:
+    """Returns the labels of a trial's architecture and of its algorithm, or its kind."""
+    files = {a: trials.axis_label(v) for a, v in trial.axes.items() if trials.is_file(v)}
+    arch = files.pop("arch", "")
+    return arch, " + ".join(files.values()) if trial.kind == "compression" else trial.kind
+
+
+def _coloured(state: State) -> str:
+    return f"[{_COLOURS[state]}]{state}[/]"
 
 
 def totals(shown: Sequence[Trial], statuses: dict[str, Status]) -> str:
     """Returns how many trials there are of each kind and state."""
     kinds = collections.Counter(trial.kind for trial in shown)
     states = collections.Counter(statuses[trial.id].state for trial in shown)
-    counts = ", ".join(f"{states[state]} {state}" for state in State if states[state])
-    kind_counts = f"{kinds['baseline']} baseline, {kinds['compression']} compression"
-    return f"{len(shown)} trials ({kind_counts}): {counts}"
+    counts = ", ".join(f"{states[state]:,} {state}" for state in State if states[state])
+    kind_counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    return f"{len(shown):,} trials ({kind_counts}): {counts}"
+
+
+def print_changes(console: rich.console.Console, plan: Plan) -> None:
+    """Prints why trials that were finished before will run again."""
+    for sentence in changes.find(plan.folder, plan.selected, plan.statuses):
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_failures(console: rich.console.Console, plan: Plan) -> None:

@@ -9,11 +9,12 @@ from launch.commands.sweep import common
 def register(commands: Any) -> None:
     """Adds the command."""
     text = "count the states and list what failed"
-    common.add_only(common.add_command(commands, "status", _status, text))
+    common.add_only(common.add_command(commands, "status", _status, text, several=True))
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    plan, console = common.read(arguments), common.console()
-    console.print(common.totals(plan.selected, plan.statuses), highlight=False)
-    common.print_failures(console, plan)
+    console = common.console()
+    for plan in common.read_each(arguments, console):
+        console.print(common.totals(plan.selected, plan.statuses), highlight=False)
+        common.print_failures(console, plan)
     return 0
