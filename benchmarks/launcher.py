@@ -1,6 +1,6 @@
 """Seconds and memory of the launcher over ten thousand trials that train nothing.
 
-    python -m benchmarks.launcher
+    python -m benchmarks.launcher --output=results/launcher.csv
 
 `plan`, `status` and `report` run as processes of their own over finished sweeps: twenty of 500
 trials, and one of 10,000. Then sweeps of 1,000 and of 10,000 trials run with the inline executor
@@ -8,6 +8,7 @@ and a trial that only writes a result: all that is left is the launcher's own ti
 results have the size of real ones.
 """
 
+import csv
 import dataclasses
 import json
 import os
@@ -42,6 +43,7 @@ grid.Sweep.seeds = {seeds!r}
 grid.Sweep.grids = [{{'arch': {archs!r}, 'algorithm': {algorithms!r}, 'RATE': {rates!r}}}]
 """
 
+_OUTPUT = flags.DEFINE_string("output", None, "Also write the figures to this CSV file.")
 _COMMAND = flags.DEFINE_multi_enum(
     "command", ["plan", "status", "report"], ["plan", "status", "report"], "Commands to time."
 )
@@ -193,21 +195,29 @@ def run_overhead(folder: pathlib.Path, trials: int) -> float:
 
 
 def main(_) -> None:
-    """Prints the tables."""
-    console = Console()
+    """Prints the figures, and writes them."""
+    output = _OUTPUT.value and pathlib.Path(_OUTPUT.value).absolute()
+    figures = []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         os.chdir(folder)
         write_data(folder)
-        table = Table("kwc sweep", "finished trials", "seconds", "CPU seconds", "peak MB")
         for command, trials, cost in time_finished(folder):
-            seconds = f"{cost.seconds:.2f}", f"{cost.cpu_seconds:.2f}"
-            table.add_row(command, trials, *seconds, f"{cost.peak_mb:.0f}")
-        console.print(table)
-        table = Table("kwc sweep run, no-op trials", "ms a trial")
+            figures.append((command, trials, "seconds", f"{cost.seconds:.2f}"))
+            figures.append((command, trials, "CPU seconds", f"{cost.cpu_seconds:.2f}"))
+            figures.append((command, trials, "peak MB", f"{cost.peak_mb:.0f}"))
         for trials in (1_000, 10_000):
-            table.add_row(f"{trials:,}", f"{run_overhead(folder, trials):.1f}")
-        console.print(table)
+            milliseconds = run_overhead(folder, trials)
+            figures.append(
+                ("run, no-op trials", f"{trials:,}", "ms a trial", f"{milliseconds:.1f}")
+            )
+    table = Table("kwc sweep", "trials", "figure", "value")
+    for row in figures:
+        table.add_row(*row)
+    Console().print(table)
+    if output:
+        with open(output, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("command", "trials", "figure", "value"), *figures])
 
 
 if __name__ == "__main__":

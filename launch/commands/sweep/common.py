@@ -246,7 +246,7 @@ def print_failures(console: rich.console.Console, plan: Plan) -> None:
 
 def print_outputs(console: rich.console.Console, folder: pathlib.Path) -> None:
     """Prints where the report is."""
-    for name in (layout.SUMMARY, layout.RESULTS_CSV, layout.PARETO):
+    for name in (layout.REPORT, layout.SUMMARY, layout.RESULTS_CSV, layout.PARETO):
         console.print(f"{folder / name}", highlight=False, soft_wrap=True)
     command = f"tensorboard --logdir {shlex.quote(str(folder / layout.TENSORBOARD))}"
     console.print(command, highlight=False, soft_wrap=True)
