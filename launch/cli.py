@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from launch.commands import inspect, sweep
+from launch.commands import compare, inspect, sweep
 from launch.errors import LaunchError
 
 # To add a group of commands, write a module beside `sweep` and name it here.
-_GROUPS = (sweep, inspect)
+_GROUPS = (sweep, inspect, compare)
 
 _INTERRUPTED = 130
 

@@ -20,7 +20,8 @@ class Trial:
 
     Attributes:
         id: Hash of everything that decides the result; also the name of the trial's folder.
-        kind: Whether it trains the dense baseline of an (arch, seed) or compresses it.
+        kind: Whether it trains the dense baseline of an (arch, seed) or compresses it; a `rung`
+            compresses it with less training, see `launch.halving`.
         axes: The value of each axis of the grid: a gin file's name, or a macro's value.
         seed: The seed of the run.
         baseline: The id of the baseline trial that must be done first, if any.
@@ -29,7 +30,7 @@ class Trial:
     """
 
     id: str
-    kind: Literal["baseline", "compression"]
+    kind: Literal["baseline", "rung", "compression"]
     axes: Mapping[str, Any]
     seed: int
     baseline: str | None

@@ -5,8 +5,6 @@ import csv
 import sys
 from typing import Any
 
-from launch.errors import LaunchError
-
 _DESCRIPTION = """\
 Shows what an artifact holds: for each weight its shape, its algorithm with hyperparameters, the
 bytes of its arrays in the file, and the bits that this makes for each element; then the totals of
@@ -24,7 +22,6 @@ A file is payload (the coded arrays) plus header (paths, shapes, algorithms, che
 is what the same weights take uncompressed, and the ratio is dense bytes over file bytes.
 """
 
-_ENDLESS = 1 << 20
 _CSV_COLUMNS = ("path", "shape", "algorithm", "dense_bytes", "bytes", "bits_per_weight")
 
 
@@ -47,16 +44,13 @@ def register(subparsers: Any) -> None:
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from kwc import artifact, report
+    from launch import artifacts
 
-    try:
-        # Nothing is decoded for the table alone, so nothing needs a bound.
-        bound = artifact.MAX_BYTES if arguments.decode else sys.maxsize
-        content = artifact.read(arguments.file, max_bytes=bound)
+    # Nothing is decoded for the table alone, so nothing needs a bound.
+    bound = artifact.MAX_BYTES if arguments.decode else sys.maxsize
+    content = artifacts.read(arguments.file, max_bytes=bound)
+    with artifacts.errors_told(arguments.file):
         nonzero = _count_nonzero(content) if arguments.decode else None
-    except artifact.ArtifactError as error:
-        raise LaunchError(str(error)) from error
-    except OSError as error:
-        raise LaunchError(f"{arguments.file} cannot be read: {error.strerror}") from error
     shown = report.of_artifact(content)
     if arguments.csv:
         _print_csv(shown)
@@ -81,14 +75,9 @@ def _print_csv(shown: Any) -> None:
 
 
 def _print_table(shown: Any, nonzero: int | None) -> None:
-    import rich.console
+    from launch import console
 
-    console, table = rich.console.Console(), shown.table()
-    if not console.is_terminal:
-        # A file or a pipe has no width to respect: as wide as the longest path needs.
-        endless = rich.console.Console(width=_ENDLESS)
-        console = rich.console.Console(width=endless.measure(table).maximum)
-    console.print(table)
+    console.print_table(shown.table())
     sizes, weights = shown.sizes, sum(w.size for w in shown)
     file, payload, rest = sizes.file_bytes, sizes.payload_bytes, sizes.header_bytes
     print(f"file     {file:,} bytes: payload {payload:,}, header {rest:,}")

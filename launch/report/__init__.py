@@ -90,6 +90,8 @@ def _write_tables(sweep_folder: pathlib.Path, rows: "pd.DataFrame") -> str:
     parquet = io.BytesIO()
     rows.to_parquet(parquet, index=False)
     text = summary.markdown(sweep_folder.name, rows)
+    with contextlib.suppress(FileNotFoundError):
+        text += "\n" + (sweep_folder / layout.STOPPED).read_text(encoding="utf-8")
     files.write_atomically(sweep_folder / layout.RESULTS_JSONL, records)
     files.write_atomically(sweep_folder / layout.RESULTS_CSV, rows.to_csv(index=False))
     files.write_atomically(sweep_folder / layout.RESULTS_PARQUET, parquet.getvalue())

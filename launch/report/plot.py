@@ -168,13 +168,14 @@ def draw_curve(
 
 def finish(panel: matplotlib.axes.Axes, label: str, text: Any) -> None:
     """Gives a panel its logarithmic x axis, its grid and its margins."""
-    panel.set_xscale("log")
     panel.set_xlabel(label)
     panel.ticklabel_format(axis="y", useOffset=False)
     panel.margins(x=0.08, y=0.12)
-    panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-    panel.xaxis.set_major_formatter(lambda value, _: text(value))
-    panel.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    if panel.collections:  # Without a point there is no scale: only the baselines are done.
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(lambda value, _: text(value))
+        panel.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     panel.grid(color=GRID, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)

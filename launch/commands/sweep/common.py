@@ -3,6 +3,7 @@
 import argparse
 import collections
 import dataclasses
+import functools
 import os
 import pathlib
 import shlex
@@ -15,7 +16,8 @@ import rich.console
 import rich.markup
 import rich.table
 
-from launch import changes, grid, identity, layout, results, shared, trials
+from kwc import files
+from launch import changes, grid, halving, identity, layout, results, shared, trials
 from launch.gin_merge import find_file
 from launch.trials import State, Status, Trial
 
@@ -87,6 +89,8 @@ class Plan:
         statuses: The status of each trial by id.
         identity: What joined the configs in the ids.
         mirror: The sweep at its URL, if the run folder is one; `folder` is then its local copy.
+        stops: The points that halving has stopped.
+        ahead: How many more trials later rungs of halving may ask for.
     """
 
     folder: pathlib.Path
@@ -97,6 +101,8 @@ class Plan:
     statuses: dict[str, Status]
     identity: identity.Identity
     mirror: shared.Mirror | None = None
+    stops: Sequence[halving.Stop] = ()
+    ahead: int = 0
 
 
 def locate(arguments: argparse.Namespace, sweep: str) -> tuple[pathlib.Path, shared.Mirror | None]:
@@ -129,17 +135,31 @@ def _read(name: str, arguments: argparse.Namespace, identify: identity.Identity)
     path = find_file(name)
     sweep, text = grid.load(path)
     folder, mirror = locate(arguments, sweep.name)
-    planned = grid.expand(sweep, path.parent, identify)
-    selected = trials.select(planned, getattr(arguments, "only", []))
-    statuses = trials.read_statuses(folder, planned)
-    return Plan(folder, sweep, text, planned, selected, statuses, identify, mirror)
+    expand = functools.partial(grid.expand, folder=path.parent, identity=identify)
+    ladder = halving.climb(sweep, expand, folder)
+    selected = trials.select(ladder.trials, getattr(arguments, "only", []))
+    statuses = trials.read_statuses(folder, ladder.trials)
+    return Plan(
+        folder,
+        sweep,
+        text,
+        ladder.trials,
+        selected,
+        statuses,
+        identify,
+        mirror,
+        ladder.stops,
+        ladder.ahead,
+    )
 
 
 def write_report(plan: Plan) -> None:
     """Writes every part of the report of a sweep."""
     from launch import report
 
+    files.write_atomically(plan.folder / layout.SWEEP_CONFIG, plan.text)
     trials.save_table(plan.folder, plan.trials)
+    halving.save_stops(plan.folder, plan.stops)
     report.write(plan.folder)
     push_report(plan)
 
@@ -231,6 +251,15 @@ def print_changes(console: rich.console.Console, plan: Plan) -> None:
     """Prints why trials that were finished before will run again."""
     for sentence in changes.find(plan.folder, plan.selected, plan.statuses):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_stops(console: rich.console.Console, plan: Plan) -> None:
+    """Prints what halving has stopped, and what it has yet to decide."""
+    for stop in plan.stops:
+        line = f"stopped {stop.name}: {stop.reason}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if plan.ahead:
+        console.print(f"Later rungs add up to {plan.ahead:,} trials.", highlight=False)
 
 
 def print_failures(console: rich.console.Console, plan: Plan) -> None:

@@ -20,6 +20,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     console = common.console()
     for plan in common.read_each(arguments, console):
         common.print_table(console, plan.selected, plan.statuses, every=arguments.all)
+        common.print_stops(console, plan)
         common.print_changes(console, plan)
     if plan.identity.unprepared:
         console.print(f"Ids will change: {plan.identity.mend()}", soft_wrap=True)

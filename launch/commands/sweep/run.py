@@ -9,7 +9,7 @@ from typing import Any
 
 import rich.console
 
-from launch import executors, shared
+from launch import executors, halving, shared
 from launch.commands.sweep import common
 from launch.errors import LaunchError
 from launch.trials import State, Trial
@@ -78,11 +78,44 @@ def _run(arguments: argparse.Namespace) -> int:
         raise LaunchError(plan.identity.mend())
 
     common.print_changes(console, plan)
+    tried: set[str] = set()
+    while todo:
+        execute(console, plan, todo, arguments, retry_failed=arguments.retry_failed and not tried)
+        tried |= {trial.id for trial in todo}
+        # A rung of halving is judged by its results: the next one is planned now.
+        plan = common.read(arguments)
+        todo = runner.to_run(plan.selected, plan.statuses, retry_failed=False)
+        todo = [trial for trial in todo if trial.id not in tried]
+    halving.save_stops(plan.folder, plan.stops)
+    common.print_table(console, plan.selected, plan.statuses)
+    return _finish(console, plan, arguments, "")
+
+
+def execute(
+    console: rich.console.Console,
+    plan: common.Plan,
+    todo: Sequence[Trial],
+    arguments: argparse.Namespace,
+    *,
+    retry_failed: bool = False,
+) -> None:
+    """Runs trials of a plan, shows their progress and writes the report.
+
+    Args:
+        console: Where progress is shown.
+        plan: The plan; its selected trials that are not done are run.
+        todo: Those trials.
+        arguments: Say where trials run; see `add_executor`.
+        retry_failed: Whether failed and broken trials run again.
+
+    Raises:
+        LaunchError: If a trial's config cannot run; nothing is started then.
+    """
+    from launch import progress, runner
+
     executor = create_executor(arguments, plan)
     _check(todo)
-
-    from launch import progress
-
+    halving.save_stops(plan.folder, plan.stops)
     try:
         with progress.Progress(console, {trial.id: trial for trial in todo}) as show:
             runner.run(
@@ -92,16 +125,13 @@ def _run(arguments: argparse.Namespace) -> int:
                 plan.selected,
                 executor,
                 run_trial,
-                retry_failed=arguments.retry_failed,
+                retry_failed=retry_failed,
                 on_event=show,
             )
     except KeyboardInterrupt:
         print("\nStopped; finished trials are kept. The same command goes on.", file=sys.stderr)
         raise
     common.push_report(plan)
-    plan = common.read(arguments)
-    common.print_table(console, plan.selected, plan.statuses)
-    return _finish(console, plan, arguments, "")
 
 
 def run_trial(config: pathlib.Path, folder: pathlib.Path) -> None:
@@ -137,6 +167,7 @@ def _finish(
     """Ends a run: says what failed and where the report is."""
     if message:
         console.print(message)
+    common.print_stops(console, plan)
     common.print_failures(console, plan)
     common.print_outputs(console, plan.folder)
     states = {plan.statuses[trial.id].state for trial in plan.selected}

@@ -16,5 +16,6 @@ def _status(arguments: argparse.Namespace) -> int:
     console = common.console()
     for plan in common.read_each(arguments, console):
         console.print(common.totals(plan.selected, plan.statuses), highlight=False)
+        common.print_stops(console, plan)
         common.print_failures(console, plan)
     return 0
