@@ -9,8 +9,9 @@ import sys
 
 import pandas as pd
 import pytest
+from curves import write_curve
 from launch_fakes import plan, result, write_files
-from report_fakes import make_sweep, write_curve
+from report_fakes import make_sweep
 
 from launch import report
 from launch.report import charts, details, html, plot, summary, table
