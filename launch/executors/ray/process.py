@@ -12,6 +12,7 @@ from launch.executors.ray import group
 
 # Jobs a process does before a new one takes its place: TensorFlow keeps some memory of each.
 _JOBS_PER_PROCESS = 12
+_INTEROP_THREADS = 4
 # Set in the environment of a process that was started for one job.
 FRESH = "KWC_FRESH_PROCESS"
 
@@ -89,8 +90,9 @@ def prepare(resources: Resources, directory: pathlib.Path) -> None:
             "data must have the same path on every machine of the cluster"
         )
     os.chdir(directory)
-    threads = str(max(1, int(resources.cpus)))
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ[name] = threads
+    threads = max(1, int(resources.cpus))
+    os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
+    # Input pipelines wait in these threads, and stall each other for a minute where there is one.
+    os.environ["TF_NUM_INTEROP_THREADS"] = str(max(_INTEROP_THREADS, threads))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
