@@ -19,7 +19,7 @@ from official.modeling import performance
 from official.vision.utils import summary_manager
 
 import kwc
-from experiments import events, macs, result
+from experiments import events, inputs, macs, result
 from kwc import summaries
 from kwc import task as kwc_task
 
@@ -36,6 +36,7 @@ def run(
     seed: int = 0,
     test_path: str | None = None,
     data_checksum: str | None = None,
+    is_one_of_many: bool = False,
 ) -> dict[str, Any]:
     """Runs an experiment; resumes from the last checkpoint in its folder.
 
@@ -47,6 +48,7 @@ def run(
         seed: what Python, NumPy and TensorFlow were seeded with; recorded.
         test_path: file pattern of the data for the final figures; the validation data if None.
         data_checksum: checksum of the prepared data; recorded.
+        is_one_of_many: whether other trials will follow in this process.
 
     Returns:
         The content of `result.json`.
@@ -69,6 +71,8 @@ def run(
     )
     with strategy.scope():
         task = task_factory.get_task(params.task, logging_dir=str(folder))
+        if is_one_of_many:
+            inputs.without_autotune(task)
         trainer = train_utils.create_trainer(
             params,
             task,

@@ -114,6 +114,7 @@ def run(config: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
         seed=experiment.seed,
         test_path=str(manifest.path("test")) if manifest else None,
         data_checksum=manifest.checksum if manifest else None,
+        is_one_of_many=True,
     )
 
 

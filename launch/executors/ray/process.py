@@ -1,6 +1,7 @@
 """What happens in the process that does a job."""
 
 import dataclasses
+import gc
 import os
 import pathlib
 import socket
@@ -13,6 +14,8 @@ from launch.executors.ray import group
 # Jobs a process does before a new one takes its place: TensorFlow keeps some memory of each.
 _JOBS_PER_PROCESS = 12
 _INTEROP_THREADS = 4
+# What a job is thought to take where the sweep does not say; Model Garden alone is 0.9 GB.
+USUAL_MEMORY_GB = 2.0
 # Set in the environment of a process that was started for one job.
 FRESH = "KWC_FRESH_PROCESS"
 
@@ -76,6 +79,8 @@ def do(
     with memory.limit(resources.memory_gb, exceeded), group.joined(work, folder, resources):
         error = work(folder)
     yield Finished(error)
+    # Now, not amid the next job.
+    gc.collect()
 
 
 def prepare(resources: Resources, directory: pathlib.Path) -> None:
