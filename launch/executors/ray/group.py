@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 
 from launch.executors import Resources, Work
+from launch.executors.ray import environment
 
 _EXIT_STATUS = 71
 
@@ -71,9 +72,7 @@ class _Member:
         addresses: list[str],
         index: int,
     ) -> None:
-        from launch.executors.ray import process
-
-        process.prepare(resources, directory)
+        environment.prepare(resources, directory)
         _join(addresses, index)
         work(folder, index)
 

@@ -8,12 +8,11 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from launch.executors import ExecutorError, Resources, Work, memory
-from launch.executors.ray import group
+from launch.executors import Resources, Work, memory
+from launch.executors.ray import environment, group
 
 # Jobs a process does before a new one takes its place: TensorFlow keeps some memory of each.
 _JOBS_PER_PROCESS = 12
-_INTEROP_THREADS = 4
 # What a job is thought to take where the sweep does not say; Model Garden alone is 0.9 GB.
 USUAL_MEMORY_GB = 2.0
 # Set in the environment of a process that was started for one job.
@@ -66,7 +65,7 @@ def do(
         OSError: If no job can go on.
     """
     global _jobs_done
-    prepare(resources, directory)
+    environment.prepare(resources, directory)
     yield Started(socket.gethostname(), os.getpid())
     is_warm = _jobs_done > 0 and FRESH not in os.environ
     _jobs_done += 1
@@ -81,23 +80,3 @@ def do(
     yield Finished(error)
     # Now, not amid the next job.
     gc.collect()
-
-
-def prepare(resources: Resources, directory: pathlib.Path) -> None:
-    """Sets up a process before it imports TensorFlow.
-
-    Raises:
-        ExecutorError: If the working directory cannot be seen from this machine.
-    """
-    if not directory.is_dir():
-        raise ExecutorError(
-            f"{directory} is not there on {socket.gethostname()}: the working directory and the "
-            "data must have the same path on every machine of the cluster"
-        )
-    os.chdir(directory)
-    threads = max(1, int(resources.cpus))
-    os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
-    # Input pipelines wait in these threads, and stall each other for a minute where there is one.
-    os.environ["TF_NUM_INTEROP_THREADS"] = str(max(_INTEROP_THREADS, threads))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"

@@ -1,0 +1,29 @@
+"""Sets up a process for a job before it imports TensorFlow."""
+
+import os
+import pathlib
+import socket
+
+from launch.executors import ExecutorError, Resources
+
+
+def prepare(resources: Resources, directory: pathlib.Path) -> None:
+    """Enters the working directory and tells TensorFlow what it may use.
+
+    Args:
+        resources: What the job may use.
+        directory: The launcher's working directory, which relative paths are meant from.
+
+    Raises:
+        ExecutorError: If the working directory cannot be seen from this machine.
+    """
+    if not directory.is_dir():
+        raise ExecutorError(
+            f"{directory} is not there on {socket.gethostname()}: the working directory and the "
+            "data must have the same path on every machine of the cluster"
+        )
+    os.chdir(directory)
+    threads = str(max(1, int(resources.cpus)))
+    os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = threads
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
