@@ -282,7 +282,7 @@ def main():
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         outcome = run(pathlib.Path(folder))
-    page = markdown(outcome)
+    page = markdown(outcome).replace(f"{folder}/", "")
     if arguments.output:
         arguments.output.write_text(page)
     print(page)
