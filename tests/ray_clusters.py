@@ -54,6 +54,14 @@ class Cluster:
         counts = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("alive")]
         return int(counts[0]) if counts else 0
 
+    def await_work(self, node):
+        """Waits until a task runs on a node."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not any("ray::do" in command for command in self._commands(node)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no task on a node within {_START_SECONDS} seconds")
+            time.sleep(0.02)
+
     def stop(self):
         for node in list(self._nodes):
             self.kill(node)
@@ -68,6 +76,11 @@ class Cluster:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGKILL)
         node.wait()
+
+    def _commands(self, node):
+        for process in psutil.Process(node.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                yield " ".join(process.cmdline())
 
     def _start(self, *options):
         ray = pathlib.Path(sys.executable).with_name("ray")
