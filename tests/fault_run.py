@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 
+import disks
 import fault_trials
 import psutil
 import ray_clusters
@@ -103,7 +104,9 @@ class FaultRun:
             self._folder, rates=RATES, faults=FAULTS, seeds=SEEDS, minutes=0.2, memory_gb=0.6
         )
         runs = self._folder / "out"
-        disk = self._mount(runs)
+        disk = disks.mount(runs, _DISK)
+        if not disk:
+            self._say("without the right to mount: no full and no read-only disk")
         tests = pathlib.Path(__file__).parent
         paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
         environment = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -193,15 +196,6 @@ class FaultRun:
         launcher.wait()
         self._say(f"the launcher ended: {_last(launcher)}")
         subprocess.run(["umount", str(runs)], check=True)
-
-    def _mount(self, folder):
-        """Puts the run folder on a small disk of its own; tells whether that was allowed."""
-        folder.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", str(folder)]
-        is_mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-        if not is_mounted:
-            self._say("without the right to mount: no full and no read-only disk")
-        return is_mounted
 
     def _say(self, line):
         self.lines.append(f"{time.monotonic() - self._start:6.1f} s  {line}")

@@ -16,8 +16,9 @@ from typing import Any, TextIO
 
 from launch.executors import ExecutorError, Resources
 from launch.executors.memory import GB
-from launch.executors.ray import process
 
+# What a job is thought to take where the sweep does not say; Model Garden alone is 0.9 GB.
+_USUAL_MEMORY_GB = 2.0
 _OBJECT_STORE_BYTES = 100_000_000  # Results are files: nothing large travels through Ray.
 _SECONDS_BETWEEN_CHECKS = 2.0
 # Ray ends this process, without a word from it, 60 seconds after the head is gone.
@@ -160,7 +161,7 @@ class Connection:
 
 def demand(resources: Resources) -> dict[str, float]:
     """Returns what Ray sets aside for one process of a job; memory in bytes."""
-    memory_gb = resources.memory_gb or process.USUAL_MEMORY_GB
+    memory_gb = resources.memory_gb or _USUAL_MEMORY_GB
     return {
         "num_cpus": resources.cpus,
         "num_gpus": resources.gpus,

@@ -13,8 +13,6 @@ from launch.executors.ray import environment, group
 
 # Jobs a process does before a new one takes its place: TensorFlow keeps some memory of each.
 _JOBS_PER_PROCESS = 12
-# What a job is thought to take where the sweep does not say; Model Garden alone is 0.9 GB.
-USUAL_MEMORY_GB = 2.0
 # Set in the environment of a process that was started for one job.
 FRESH = "KWC_FRESH_PROCESS"
 
