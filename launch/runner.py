@@ -84,8 +84,6 @@ def run(
                     refresh()
                 on_event(event)
             report.write(sweep_folder)
-    except executors.ExecutorError as error:
-        raise LaunchError(str(error)) from error
     except OSError as error:
         code = worker.stopping_error(error)
         if code is None:

@@ -70,11 +70,13 @@ def run_trial(config: pathlib.Path, folder: pathlib.Path) -> None:
             raise ValueError("the learning rate is a fish")
         case "crash":
             os.kill(os.getpid(), signal.SIGKILL)
-        case "crash once":
-            marker = folder / "crashed"
+        case "crash once" | "end once":
+            marker = folder / "ended"
             if not marker.exists():
                 marker.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+                is_crash = found[1] == "crash once"
+                os.kill(os.getpid(), signal.SIGKILL if is_crash else signal.SIGTERM)
+                time.sleep(60)
         case "nan":
             launch_fakes.run_trial(config, folder)
             result = folder / layout.RESULT

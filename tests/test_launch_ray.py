@@ -44,22 +44,23 @@ def ends(folder):
 
 def test_each_fault_is_contained_and_named(tmp_path):
     """One of each, among good trials: a process lost takes nothing with it but its own work."""
-    faults = ["hang", "leak", "crash", "crash once", "raise", "nan"]
+    faults = ["hang", "leak", "crash", "crash once", "end once", "raise", "nan"]
     sweep_file = fault_trials.write_sweep(
         tmp_path, rates=range(2, 8), faults=faults, minutes=0.1, memory_gb=0.7
     )
     status, output = kwc(sweep_file)
     assert status == 1
-    assert "13 trials (1 baseline, 12 compression): 8 done, 5 failed" in output
+    assert "14 trials (1 baseline, 13 compression): 9 done, 5 failed" in output
     assert "took longer than 0.1 minutes" in output
     assert "GB of memory; it may take 0.7 GB" in output
     assert "its process died (killed, or crashed in native code), 3 times" in output
     assert "ValueError: the learning rate is a fish" in output
     assert "accuracy is nan" in output
     assert "restarted small faulty RATE=4 FAULT=crash once" in output
+    assert "restarted small faulty RATE=4 FAULT=end once" in output
     assert "(raylet)" not in output
     counts = ends(tmp_path / "runs/faults")
-    assert sorted(count["done"] for count in counts.values()) == [0] * 5 + [1] * 8
+    assert sorted(count["done"] for count in counts.values()) == [0] * 5 + [1] * 9
     # A trial that dies by itself is tried three times, one whose fault is known but once, or
     # twice where its process had done other work before.
     assert max(count["start"] for count in counts.values()) == 3

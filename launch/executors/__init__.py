@@ -1,9 +1,12 @@
 """Executors run jobs. They know folders and who waits for whom, not gin and not sweeps."""
 
+import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+from launch.errors import LaunchError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +101,16 @@ class Work(Protocol):
         """Returns the last line of the error recorded in the folder, if there is one."""
 
 
-class Executor(Protocol):
-    """Runs jobs, each after the one it waits for."""
+class Executor(contextlib.AbstractContextManager, Protocol):
+    """Runs jobs, each after the one it waits for; leaving it as a context ends its processes."""
+
+    def map(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+        """Calls a function in the processes that are to run jobs, and returns what it returns.
+
+        Args:
+            function: Can be pickled, as can what it takes and returns.
+            arguments: One for each call.
+        """
 
     def run(self, jobs: Sequence[Job], work: Work) -> Iterator[Event]:
         """Runs jobs and yields what happens as it happens.
@@ -110,7 +121,7 @@ class Executor(Protocol):
         """
 
 
-class ExecutorError(Exception):
+class ExecutorError(LaunchError):
     """Jobs cannot be run any more; those that finished are kept."""
 
 

@@ -1,6 +1,8 @@
 """An executor whose jobs share a URL instead of a folder."""
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from launch import layout
 from launch.executors import Event, Executor, ExecutorError, Job, Work
@@ -11,7 +13,7 @@ from launch.shared.sweep import push_tables
 from launch.shared.work import SharedWork, is_done
 
 
-class SharedExecutor:
+class SharedExecutor(contextlib.AbstractContextManager):
     """Hands jobs to another executor by way of a URL, and brings back what they leave there."""
 
     def __init__(self, executor: Executor, sweep: Mirror) -> None:
@@ -23,6 +25,14 @@ class SharedExecutor:
         """
         self._executor = executor
         self._sweep = sweep
+
+    def __exit__(self, *exception: Any) -> None:
+        """Leaves the other executor."""
+        self._executor.__exit__(*exception)
+
+    def map(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+        """Calls a function; see `launch.executors.Executor`."""
+        return self._executor.map(function, arguments)
 
     def run(self, jobs: Sequence[Job], work: Work) -> Iterator[Event]:
         """Runs jobs; see `launch.executors.Executor`.

@@ -1,15 +1,16 @@
 """`kwc sweep run`: what is not done, then the report."""
 
 import argparse
+import functools
 import pathlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import rich.console
 
-from launch import executors, halving, shared
+from launch import executors, grid, halving, shared
 from launch.commands.sweep import common
 from launch.errors import LaunchError
 from launch.trials import State, Trial
@@ -41,25 +42,32 @@ def add_executor(command: argparse.ArgumentParser) -> None:
     )
 
 
-def create_executor(arguments: argparse.Namespace, plan: common.Plan) -> executors.Executor:
+def create_executor(
+    arguments: argparse.Namespace, sweep: grid.Sweep, mirror: shared.Mirror | None = None
+) -> executors.Executor:
     """Makes the executor that the arguments ask for.
+
+    Args:
+        arguments: Say where trials run; see `add_executor`.
+        sweep: Says what a trial may use.
+        mirror: The sweep's folder, where it is at a URL.
 
     Raises:
         LaunchError: If it cannot do what the sweep file asks.
     """
-    resources = executors.Resources(**plan.sweep.resources)
+    resources = executors.Resources(**sweep.resources)
     try:
         executor = executors.create(arguments.executor, resources, arguments.address)
     except ValueError as error:
         raise LaunchError(str(error)) from error
-    if plan.mirror is None:
+    if mirror is None:
         return executor
     if resources.workers > 1:
         raise LaunchError(
             f"{resources.workers} workers a trial need a folder that they share: give --runs one, "
             f"not {arguments.runs}"
         )
-    return shared.SharedExecutor(executor, plan.mirror)
+    return shared.SharedExecutor(executor, mirror)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -79,13 +87,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
     common.print_changes(console, plan)
     tried: set[str] = set()
-    while todo:
-        execute(console, plan, todo, arguments, retry_failed=arguments.retry_failed and not tried)
-        tried |= {trial.id for trial in todo}
-        # A rung of halving is judged by its results: the next one is planned now.
-        plan = common.read(arguments)
-        todo = runner.to_run(plan.selected, plan.statuses, retry_failed=False)
-        todo = [trial for trial in todo if trial.id not in tried]
+    with create_executor(arguments, plan.sweep, plan.mirror) as executor:
+        while todo:
+            retry_failed = arguments.retry_failed and not tried
+            execute(console, plan, todo, executor, retry_failed=retry_failed)
+            tried |= {trial.id for trial in todo}
+            # A rung of halving is judged by its results: the next one is planned now.
+            plan = common.read(arguments)
+            todo = runner.to_run(plan.selected, plan.statuses, retry_failed=False)
+            todo = [trial for trial in todo if trial.id not in tried]
     halving.save_stops(plan.folder, plan.stops)
     common.print_table(console, plan.selected, plan.statuses)
     return _finish(console, plan, arguments, "")
@@ -95,7 +105,7 @@ def execute(
     console: rich.console.Console,
     plan: common.Plan,
     todo: Sequence[Trial],
-    arguments: argparse.Namespace,
+    executor: executors.Executor,
     *,
     retry_failed: bool = False,
 ) -> None:
@@ -105,7 +115,7 @@ def execute(
         console: Where progress is shown.
         plan: The plan; its selected trials that are not done are run.
         todo: Those trials.
-        arguments: Say where trials run; see `add_executor`.
+        executor: Where they run.
         retry_failed: Whether failed and broken trials run again.
 
     Raises:
@@ -113,8 +123,7 @@ def execute(
     """
     from launch import progress, runner
 
-    executor = create_executor(arguments, plan)
-    _check(todo)
+    _check(executor, todo)
     halving.save_stops(plan.folder, plan.stops)
     try:
         with progress.Progress(console, {trial.id: trial for trial in todo}) as show:
@@ -148,17 +157,23 @@ def check_trial(config: str) -> None:
     trial.check(config)
 
 
-def _check(todo: Sequence[Trial]) -> None:
+def _check(executor: executors.Executor, todo: Sequence[Trial]) -> None:
     """Finds every config that cannot run before any trial has cost time."""
     # Seeds of one point differ in nothing that could be wrong.
-    points = {(trial.kind, repr(trial.axes)): trial for trial in reversed(todo)}
-    for trial in reversed(points.values()):
-        try:
-            check_trial(trial.config)
-        except Exception as error:
-            raise LaunchError(
-                f"{trial.describe()} cannot run, so nothing was started: {error}"
-            ) from error
+    points = list({(trial.kind, repr(trial.axes)): trial for trial in todo}.values())
+    find_error = functools.partial(_error, check_trial)
+    errors = executor.map(find_error, [trial.config for trial in points])
+    for trial, error in zip(points, errors, strict=True):
+        if error is not None:
+            raise LaunchError(f"{trial.describe()} cannot run, so nothing was started: {error}")
+
+
+def _error(check: Callable[[str], None], config: str) -> str | None:
+    try:
+        check(config)
+    except Exception as error:
+        return str(error)
+    return None
 
 
 def _finish(

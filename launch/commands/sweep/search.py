@@ -65,14 +65,14 @@ class _Session:
     def __init__(self, arguments: argparse.Namespace) -> None:
         path = find_file(arguments.sweep)
         self._here, self._identity = path.parent, identity.Identity()
-        self._sweep = dataclasses.replace(grid.load(path)[0], halving={})
-        chosen = trials.select(self._expand(self._sweep), arguments.only)
+        self.sweep = dataclasses.replace(grid.load(path)[0], halving={})
+        chosen = trials.select(self._expand(self.sweep), arguments.only)
         if self._identity.unprepared:
             raise LaunchError(self._identity.mend())
         self._floor = goal.Floor(arguments.min_accuracy, arguments.max_drop)
-        axes = [goal.Axis.parse(text, self._sweep) for text in arguments.axis]
+        axes = [goal.Axis.parse(text, self.sweep) for text in arguments.axis]
         self.curves = curves.Curves(chosen, axes)
-        self._workspace = workspace.Workspace.of(self._sweep, pathlib.Path(arguments.runs))
+        self._workspace = workspace.Workspace.of(self.sweep, pathlib.Path(arguments.runs))
         finished = [trial.axes for trial in self._workspace.finished(chosen)]
         known, self._others = self.curves.split(self._workspace.earlier())
         more, _ = self.curves.split(finished)
@@ -81,7 +81,7 @@ class _Session:
     def plan(self, grids: curves.Grids) -> common.Plan:
         """Plans these points beside those of other searches, and reads what is known of them."""
         sweep = dataclasses.replace(
-            self._sweep, name=self._workspace.name, grids=[*self._others, *grids]
+            self.sweep, name=self._workspace.name, grids=[*self._others, *grids]
         )
         planned = self._expand(sweep)
         own = {trial.id for trial in self._expand(dataclasses.replace(sweep, grids=grids))}
@@ -110,16 +110,17 @@ def _search(arguments: argparse.Namespace) -> int:
         )
     console, session = common.console(), _Session(arguments)
     plan = session.start
-    for _ in range(arguments.trials):
-        asked = session.curves.ask(arguments.trials, arguments.sampler, arguments.seed)
-        if not asked:
-            break
-        # A point that a killed search left half-way is not known: it is asked for again.
-        points = [*session.curves.grids, *asked]
-        planned = session.plan(points)
-        todo = runner.to_run(planned.selected, planned.statuses, retry_failed=False)
-        run.execute(console, planned, todo, arguments)
-        plan = session.plan(points)
+    with run.create_executor(arguments, session.sweep) as executor:
+        for _ in range(arguments.trials):
+            asked = session.curves.ask(arguments.trials, arguments.sampler, arguments.seed)
+            if not asked:
+                break
+            # A point that a killed search left half-way is not known: it is asked for again.
+            points = [*session.curves.grids, *asked]
+            planned = session.plan(points)
+            todo = runner.to_run(planned.selected, planned.statuses, retry_failed=False)
+            run.execute(console, planned, todo, executor)
+            plan = session.plan(points)
     _write_report(plan)
     common.print_failures(console, plan)
     for curve in session.curves:

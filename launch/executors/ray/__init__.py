@@ -5,25 +5,29 @@ again in a fresh one, where it resumes from what its folder holds, and fails aft
 """
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from launch.executors import Event, Job, Resources, Work
+from launch.executors import Event, ExecutorError, Job, Resources, Work
 from launch.executors.ray import cluster, process
 
 _MAX_ATTEMPTS = 3
 _POLL_SECONDS = 1.0
 
 
-class RayExecutor:
-    """Runs as many jobs at once as the machine or the cluster has room for."""
+class RayExecutor(contextlib.AbstractContextManager):
+    """Runs as many jobs at once as the machine or the cluster has room for.
+
+    Ray starts at the first call, and its processes stay warm from one call to the next.
+    """
 
     def __init__(self, resources: Resources, address: str | None = None) -> None:
-        """Makes the executor; Ray starts with `run`.
+        """Makes the executor.
 
         Args:
             resources: What one job may use.
@@ -39,6 +43,45 @@ class RayExecutor:
             )
         self._resources = resources
         self._address = address
+        self._connection: cluster.Connection | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __exit__(self, *exception: object) -> None:
+        """Stops Ray, or leaves the cluster."""
+        self._connection = None
+        self._stack.close()
+
+    def map(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+        """Calls a function in as many processes as there is room for; see `Executor`.
+
+        Raises:
+            ExecutorError: If there is no cluster, it went away, or the function ends its process.
+        """
+        connection = self._connect()
+        import ray
+
+        count = max(1, min(connection.room(), len(arguments)))
+        task = process.remote(self._resources, process.call).options(
+            **cluster.options(self._resources, None)
+        )
+        shares = [arguments[start::count] for start in range(count)]
+        tasks = [
+            task.remote(function, share, self._resources, pathlib.Path.cwd()) for share in shares
+        ]
+        waiting = tasks
+        while waiting:
+            connection.check()
+            _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_POLL_SECONDS)
+        try:
+            returned = ray.get(tasks)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise ExecutorError(cluster.cause_of_death(error)) from error
+        results = list(arguments)
+        for start, share in enumerate(returned):
+            results[start::count] = share
+        return results
 
     def run(self, jobs: Sequence[Job], work: Work) -> Iterator[Event]:
         """Runs jobs; see `launch.executors.Executor`.
@@ -46,8 +89,15 @@ class RayExecutor:
         Raises:
             ExecutorError: If there is no cluster, or it went away.
         """
-        with cluster.connected(self._address, self._resources) as connection:
+        connection = self._connect()
+        with cluster.deaths_left_out():
             yield from _Run(jobs, work, self._resources, connection).events()
+
+    def _connect(self) -> cluster.Connection:
+        if self._connection is None:
+            connected = cluster.connected(self._address, self._resources)
+            self._connection = self._stack.enter_context(connected)
+        return self._connection
 
 
 @dataclasses.dataclass
@@ -69,7 +119,7 @@ class _Run:
     ) -> None:
         import ray
 
-        self._task = process.remote(resources)
+        self._task = process.remote(resources, process.do)
         self._shared_work = ray.put(work)
         self._work = work
         self._resources = resources

@@ -57,11 +57,10 @@ def connected(address: str | None, resources: Resources) -> Iterator["Connection
             f"no Ray cluster to use at {address or 'this machine'} ({reason}): start one with "
             "`ray start --head`, or leave --address out to run here"
         ) from error
-    with contextlib.redirect_stdout(_WithoutDeaths(sys.stdout)):
-        try:
-            yield Connection(resources, is_local=address is None)
-        finally:
-            ray.shutdown()
+    try:
+        yield Connection(resources, is_local=address is None)
+    finally:
+        ray.shutdown()
 
 
 def _knock(address: str) -> None:
@@ -76,9 +75,12 @@ def _has_token() -> bool:
     return given or (pathlib.Path.home() / ".ray" / "auth_token").is_file()
 
 
-class _WithoutDeaths:
-    """A stream that leaves out Ray's paragraph on each process that died: an event tells it."""
+def deaths_left_out() -> contextlib.AbstractContextManager[Any]:
+    """Leaves out Ray's paragraph on each process that died: an event tells it."""
+    return contextlib.redirect_stdout(_WithoutDeaths(sys.stdout))
 
+
+class _WithoutDeaths:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._is_line_left_out = False
@@ -108,7 +110,7 @@ class Connection:
         self._resources = resources
         self._seen = self._checked = time.monotonic()
         self._slots = self._count_slots()
-        if is_local and not self._room():
+        if is_local and not self.room():
             raise ExecutorError(
                 f"a trial needs {_words(resources)}, this machine has {_machine()}: "
                 "lower Sweep.resources"
@@ -142,10 +144,10 @@ class Connection:
         self._slots = self._count_slots()
 
     def _count_slots(self) -> int:
-        room = self._room()
+        room = self.room()
         return room + max(room, _QUEUE)
 
-    def _room(self) -> int:
+    def room(self) -> int:
         """Returns how many jobs the nodes can run at once."""
         import ray
 

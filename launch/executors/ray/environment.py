@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import socket
 
 from launch.executors import ExecutorError, Resources
@@ -22,6 +23,8 @@ def prepare(resources: Resources, directory: pathlib.Path) -> None:
             f"{directory} is not there on {socket.gethostname()}: the working directory and the "
             "data must have the same path on every machine of the cluster"
         )
+    # Ray's handler would raise SystemExit in the job, as if the job had failed by itself.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(directory)
     threads = str(max(1, int(resources.cpus)))
     os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = threads

@@ -5,7 +5,7 @@ import gc
 import os
 import pathlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from launch.executors import Resources, Work, memory
@@ -34,14 +34,25 @@ class Finished:
     error: str | None
 
 
-def remote(resources: Resources) -> Any:
-    """Returns the Ray task; its processes are kept warm where nothing forbids it."""
+def remote(resources: Resources, function: Callable[..., Any]) -> Any:
+    """Returns a function as a Ray task; processes are kept warm where nothing forbids it."""
     import ray
 
     # A process gives a GPU's memory back, and leaves a group, only when it ends.
     is_shared = resources.gpus == 0 and resources.workers == 1
     jobs = _JOBS_PER_PROCESS if is_shared else 1
-    return ray.remote(max_calls=jobs, max_retries=0)(do)
+    return ray.remote(max_calls=jobs, max_retries=0)(function)
+
+
+def call(
+    function: Callable[[Any], Any],
+    arguments: Sequence[Any],
+    resources: Resources,
+    directory: pathlib.Path,
+) -> list[Any]:
+    """Calls a function, once for each argument, as a job would be done."""
+    environment.prepare(resources, directory)
+    return [function(argument) for argument in arguments]
 
 
 def do(
