@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 from launch import layout
 from launch.executors import Event, Executor, ExecutorError, Job, Work
@@ -25,6 +25,11 @@ class SharedExecutor(contextlib.AbstractContextManager):
         """
         self._executor = executor
         self._sweep = sweep
+
+    def __enter__(self) -> Self:
+        """Enters the other executor."""
+        self._executor.__enter__()
+        return self
 
     def __exit__(self, *exception: Any) -> None:
         """Leaves the other executor."""

@@ -11,7 +11,7 @@ import itertools
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 from launch.executors import Event, ExecutorError, Job, Resources, Work
 from launch.executors.ray import cluster, process
@@ -23,7 +23,7 @@ _POLL_SECONDS = 1.0
 class RayExecutor(contextlib.AbstractContextManager):
     """Runs as many jobs at once as the machine or the cluster has room for.
 
-    Ray starts at the first call, and its processes stay warm from one call to the next.
+    Its processes stay warm from one call to the next. Use it as a context.
     """
 
     def __init__(self, resources: Resources, address: str | None = None) -> None:
@@ -42,25 +42,30 @@ class RayExecutor(contextlib.AbstractContextManager):
                 "machine of the cluster; Ray's client cannot follow running trials"
             )
         self._resources = resources
-        self._address = address
-        self._connection: cluster.Connection | None = None
-        self._stack = contextlib.ExitStack()
+        self._connected = cluster.connected(address, resources)
 
-    def __exit__(self, *exception: object) -> None:
+    def __enter__(self) -> Self:
+        """Starts Ray, or joins the cluster.
+
+        Raises:
+            ExecutorError: If there is no cluster, or this machine is too small for one job.
+        """
+        self._connection = self._connected.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
         """Stops Ray, or leaves the cluster."""
-        self._connection = None
-        self._stack.close()
+        self._connected.__exit__(*exception)
 
     def map(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
         """Calls a function in as many processes as there is room for; see `Executor`.
 
         Raises:
-            ExecutorError: If there is no cluster, it went away, or the function ends its process.
+            ExecutorError: If the cluster went away, or the function ends its process.
         """
-        connection = self._connect()
         import ray
 
-        count = max(1, min(connection.room(), len(arguments)))
+        count = max(1, min(self._connection.room(), len(arguments)))
         task = process.remote(self._resources, process.call).options(
             **cluster.options(self._resources, None)
         )
@@ -70,7 +75,7 @@ class RayExecutor(contextlib.AbstractContextManager):
         ]
         waiting = tasks
         while waiting:
-            connection.check()
+            self._connection.check()
             _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_POLL_SECONDS)
         try:
             returned = ray.get(tasks)
@@ -87,17 +92,9 @@ class RayExecutor(contextlib.AbstractContextManager):
         """Runs jobs; see `launch.executors.Executor`.
 
         Raises:
-            ExecutorError: If there is no cluster, or it went away.
+            ExecutorError: If the cluster went away.
         """
-        connection = self._connect()
-        with cluster.deaths_left_out():
-            yield from _Run(jobs, work, self._resources, connection).events()
-
-    def _connect(self) -> cluster.Connection:
-        if self._connection is None:
-            connected = cluster.connected(self._address, self._resources)
-            self._connection = self._stack.enter_context(connected)
-        return self._connection
+        yield from _Run(jobs, work, self._resources, self._connection).events()
 
 
 @dataclasses.dataclass

@@ -57,10 +57,11 @@ def connected(address: str | None, resources: Resources) -> Iterator["Connection
             f"no Ray cluster to use at {address or 'this machine'} ({reason}): start one with "
             "`ray start --head`, or leave --address out to run here"
         ) from error
-    try:
-        yield Connection(resources, is_local=address is None)
-    finally:
-        ray.shutdown()
+    with contextlib.redirect_stdout(_WithoutDeaths(sys.stdout)):
+        try:
+            yield Connection(resources, is_local=address is None)
+        finally:
+            ray.shutdown()
 
 
 def _knock(address: str) -> None:
@@ -75,12 +76,9 @@ def _has_token() -> bool:
     return given or (pathlib.Path.home() / ".ray" / "auth_token").is_file()
 
 
-def deaths_left_out() -> contextlib.AbstractContextManager[Any]:
-    """Leaves out Ray's paragraph on each process that died: an event tells it."""
-    return contextlib.redirect_stdout(_WithoutDeaths(sys.stdout))
-
-
 class _WithoutDeaths:
+    """A stream that leaves out Ray's paragraph on each process that died: an event tells it."""
+
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._is_line_left_out = False
