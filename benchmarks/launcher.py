@@ -3,13 +3,14 @@
     python -m benchmarks.launcher --output=results/launcher.csv
 
 `plan`, `status` and `report` run as processes of their own over finished sweeps: twenty of 500
-trials, and one of 10,000. Then sweeps of 1,000 and of 10,000 trials run with the inline executor
-and a trial that only writes a result: all that is left is the launcher's own time. Sweeps and
-results have the size of real ones.
+trials, and one of 10,000. Then sweeps of 1,000 and of 10,000 trials run with each executor and a
+trial that only writes a result: all that is left is the launcher's own time. Sweeps and results have
+the size of real ones.
 """
 
 import csv
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -23,8 +24,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from launch import grid, identity, layout, runner
-from launch.executors import inline
+from launch import executors, grid, identity, layout, runner
 from launch.trials import Trial
 
 ARCHS = ("lenet_300_100", "lenet5", "resnet18_small", "mobilenet_v2_small", "bert_small")
@@ -180,17 +180,21 @@ def time_finished(folder: pathlib.Path) -> Iterator[tuple[str, str, Cost]]:
             yield f"{command}, again", name, time_command(command, folder, sweep_files)
 
 
-def run_overhead(folder: pathlib.Path, trials: int) -> float:
-    """Returns the milliseconds a trial of a sweep whose trials only write a result."""
-    planned = plan(write_sweep(folder, f"run_{trials}", trials))
-    by_id = {trial.id: trial for trial in planned}
+def run_trial(config: pathlib.Path, folder: pathlib.Path) -> None:
+    """Does nothing but write a result."""
+    write_result(folder, Trial.load(folder))
 
-    def run_trial(config: pathlib.Path, trial_folder: pathlib.Path) -> None:
-        write_result(trial_folder, by_id[trial_folder.name])
 
-    executor, sweep_folder = inline.InlineExecutor(), folder / "runs" / f"run_{trials}"
+def run_overhead(folder: pathlib.Path, executor: str, trials: int) -> float:
+    """Returns the milliseconds a trial of a sweep whose trials do nothing, Ray's start included."""
+    planned = plan(write_sweep(folder, f"{executor}_{trials}", trials))
     start = time.perf_counter()
-    runner.run(sweep_folder, "", planned, planned, executor, run_trial)
+    with executors.create(executor, executors.Resources()) as created:
+        sweep_folder = folder / "runs" / f"{executor}_{trials}"
+        runner.run(sweep_folder, "", planned, planned, created, run_trial)
+    done = len(list(sweep_folder.glob(f"*/{layout.RESULT}")))
+    if done < trials:
+        raise RuntimeError(f"only {done} of {trials} trials are done")
     return 1000 * (time.perf_counter() - start) / trials
 
 
@@ -206,11 +210,10 @@ def main(_) -> None:
             figures.append((command, trials, "seconds", f"{cost.seconds:.2f}"))
             figures.append((command, trials, "CPU seconds", f"{cost.cpu_seconds:.2f}"))
             figures.append((command, trials, "peak MB", f"{cost.peak_mb:.0f}"))
-        for trials in (1_000, 10_000):
-            milliseconds = run_overhead(folder, trials)
-            figures.append(
-                ("run, no-op trials", f"{trials:,}", "ms a trial", f"{milliseconds:.1f}")
-            )
+        for executor, trials in itertools.product(executors.NAMES, (1_000, 10_000)):
+            milliseconds = run_overhead(folder, executor, trials)
+            command = f"run --executor={executor}, trials that do nothing"
+            figures.append((command, f"{trials:,}", "ms a trial", f"{milliseconds:.1f}"))
     table = Table("kwc sweep", "trials", "figure", "value")
     for row in figures:
         table.add_row(*row)

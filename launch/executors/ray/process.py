@@ -12,7 +12,7 @@ from launch.executors import Resources, Work, memory
 from launch.executors.ray import environment, group
 
 # Jobs a process does before a new one takes its place: TensorFlow keeps some memory of each.
-_JOBS_PER_PROCESS = 12
+_JOBS_PER_PROCESS = 24
 # Set in the environment of a process that was started for one job.
 FRESH = "KWC_FRESH_PROCESS"
 
