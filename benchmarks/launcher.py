@@ -3,9 +3,9 @@
     python -m benchmarks.launcher --output=results/launcher.csv
 
 `plan`, `status` and `report` run as processes of their own over finished sweeps: twenty of 500
-trials, and one of 10,000. Then sweeps of 1,000 and of 10,000 trials run with each executor and a
-trial that only writes a result: all that is left is the launcher's own time. Sweeps and results have
-the size of real ones.
+trials, and one of 10,000. Then sweeps of 1,000 and of 10,000 trials run with each executor and with
+trials that only write a result: all that is left is the launcher's own time. Sweeps and results
+have the size of real ones.
 """
 
 import csv
