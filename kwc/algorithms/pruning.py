@@ -1,6 +1,7 @@
 """A weight with its smallest elements set to zero."""
 
 import dataclasses
+import functools
 
 import numpy as np
 from etils import epy
@@ -46,16 +47,9 @@ class Pruning(WeightCompressor):
         return kwc_ops.TensorFlowOps.where(v.state["mask"], v.params["weight"])
 
     def update(self, v, info, step, gradients) -> Variables:
-        sparsity = schedules.as_schedule(self.sparsity)
-        last = sparsity.last_change(step.total)
-        if last == 0:
+        if schedules.as_schedule(self.sparsity).last_change(step.total) == 0:
             return v
-        due = (step.index <= last) & ((step.index % self.interval == 0) | (step.index == last))
-        mask = tf.cond(
-            due,
-            lambda: largest(v.params["weight"], sparsity(step)),
-            lambda: tf.identity(v.state["mask"]),
-        )
+        mask = _redraw(self, step.total)(step.index, v.state["mask"], v.params["weight"])
         return Variables(v.params, {"mask": mask})
 
     def compress(self, v, info):
@@ -63,6 +57,31 @@ class Pruning(WeightCompressor):
 
     def decompress(self, ops, packed, info):
         return ops.where(packed["mask"], packed["weight"])
+
+
+@functools.cache
+def _redraw(pruning: Pruning, total: int):
+    """Returns the function that draws a mask anew where that is due, traced once for all weights.
+
+    Calls of it stay calls in the graph, which dozens of copies of its loop would slow down.
+    """
+    sparsity = schedules.as_schedule(pruning.sparsity)
+    last = sparsity.last_change(total)
+
+    def redraw(index, mask, weight):
+        due = (index <= last) & ((index % pruning.interval == 0) | (index == last))
+        step = schedules.Step(index, total)
+        return tf.cond(due, lambda: largest(weight, sparsity(step)), lambda: tf.identity(mask))
+
+    any_shape = tf.TensorShape(None)
+    signature = [
+        tf.TensorSpec([], tf.int64),
+        tf.TensorSpec(any_shape, tf.bool),
+        tf.TensorSpec(any_shape, tf.float32),
+    ]
+    return tf.function(
+        redraw, signature, autograph=False, experimental_attributes={"_noinline": True}
+    )
 
 
 def largest(weight, sparsity):
@@ -75,12 +94,13 @@ def largest(weight, sparsity):
         sparsity: fraction in [0, 1), a float or a scalar tensor; the number of zeros is rounded.
     """
     magnitude = tf.abs(tf.reshape(weight, [-1]))
-    zeros = tf.cast(tf.round(tf.cast(sparsity, tf.float32) * magnitude.shape[0]), tf.int32)
+    size = tf.cast(tf.size(magnitude), tf.float32)
+    zeros = tf.cast(tf.round(tf.cast(sparsity, tf.float32) * size), tf.int32)
     threshold, rank = smallest(magnitude, zeros)
     ties = rank == threshold
     spare = zeros - count(rank < threshold)
     gone = (rank < threshold) | (ties & (tf.cumsum(tf.cast(ties, tf.int32)) <= spare))
-    return tf.reshape(~gone, weight.shape)
+    return tf.reshape(~gone, tf.shape(weight))
 
 
 def smallest(magnitude, number):

@@ -10,6 +10,8 @@ from kwc.compressor import CompressionError, Variables, WeightCompressor, Weight
 with epy.lazy_imports():
     import tensorflow as tf
 
+_TINY = 1e-30
+
 
 @dataclasses.dataclass(frozen=True)
 class Quantization(WeightCompressor):
@@ -51,18 +53,20 @@ class Quantization(WeightCompressor):
         )
 
     def _scale(self, weight, ratio, info: WeightInfo):
-        """The step between two levels, one a channel; 1 where a channel is all zero."""
+        """The step between two levels, one a channel; above 0 where a channel is all zero."""
         peak = tf.reduce_max(tf.abs(weight), axis=reduced_axes(info), keepdims=True)
-        return tf.where(peak > 0, peak * ratio, tf.ones_like(peak))
+        return tf.maximum(peak, _TINY) * ratio
 
     def _levels(self, weight, scale):
         """The weight in whole steps, clipped to the levels that there are; float32."""
         return tf.clip_by_value(tf.round(weight / scale), -self._largest, self._largest)
 
     def project(self, v, info, training, seed):
-        scale = tf.stop_gradient(self._scale(v.params["weight"], v.state["ratio"], info))
-        round_through = tf.grad_pass_through(lambda weight: self._levels(weight, scale) * scale)
-        return round_through(v.params["weight"])
+        weight = v.params["weight"]
+        fixed = tf.stop_gradient(weight)
+        scale = self._scale(fixed, v.state["ratio"], info)
+        # The difference is exactly 0; only its gradient counts.
+        return self._levels(fixed, scale) * scale + (weight - fixed)
 
     def compress(self, v, info):
         scale = self._scale(v.params["weight"], v.state["ratio"], info)
