@@ -5,8 +5,8 @@
 
 For each architecture and algorithm, both models take the same number of steps of the task's own
 `train_step` on the same batch, in turns, and the median over the rounds is compared. `trace` is how
-much longer the first step takes than the second, each model in a process of its own, as in training;
-`compress` is the time of `kwc.compress`.
+much longer the first step takes than the second, each model in a process of its own; `compress` is
+the time of `kwc.compress`.
 """
 
 import concurrent.futures
