@@ -22,6 +22,8 @@ import kwc
 from experiments import events, inputs, macs, result
 from kwc import summaries
 from kwc import task as kwc_task
+from kwc.compressor import CompressionError
+from kwc.model import ASYNCHRONOUS
 
 ARTIFACT = "model.kwc"
 COMPRESS = "compress"
@@ -54,10 +56,13 @@ def run(
         The content of `result.json`.
 
     Raises:
-        CompressionError: the spec does not fit the model, or a weight is not finite.
+        CompressionError: the spec does not fit the model, a weight is not finite, or the strategy
+            is `parameter_server`.
         FileNotFoundError: the data or the initial checkpoint is not there.
     """
     start = time.monotonic()
+    if params.runtime.distribution_strategy == "parameter_server":
+        raise CompressionError(ASYNCHRONOUS)
     _check_inputs(params, mode)
     folder.mkdir(parents=True, exist_ok=True)
     train_utils.serialize_config(params, str(folder))

@@ -26,6 +26,10 @@ class CompressionError(ValueError):
     """A model, rule, weight or file that kwc cannot take; the message names cause and mend."""
 
 
+class RefusedError(CompressionError):
+    """A kind of model that kwc does not take by decision, whatever its weights and the rules."""
+
+
 @dataclasses.dataclass(frozen=True)
 class WeightInfo:
     """What an algorithm may know about its weight.
@@ -146,7 +150,8 @@ class WeightCompressor:
             v: the variables after the optimizer's step.
             info: the weight's shape and axes.
             step: `index` counts the steps done, an int64 tensor.
-            gradients: the step's gradient of each param, summed over replicas, computed when read.
+            gradients: the step's gradient of each param, summed over replicas, computed when read;
+                0 where it is not finite.
         """
         return v
 

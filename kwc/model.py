@@ -10,9 +10,15 @@ import tf_keras
 
 from kwc import artifact, paths, report
 from kwc.compression import HANDLE, Compression, Entry
-from kwc.compressor import CompressionError
+from kwc.compressor import CompressionError, RefusedError
 from kwc.reparameterize import Reparameterization
 from kwc.spec import Rule, Spec
+
+ASYNCHRONOUS = (
+    "Under parameter_server each worker takes steps of its own, so that there is no one step for "
+    "schedules, masks and updates to follow. Use a synchronous strategy: one_device, mirrored, "
+    "multi_worker_mirrored or tpu."
+)
 
 
 def compress(
@@ -123,7 +129,9 @@ def _plan(
     weights = paths.weights(model)
     rules = _assign(spec, weights, model)
     strategy = getattr(weights[0].variable, "distribute_strategy", None)
-    with (strategy or tf.distribute.get_strategy()).scope():
+    strategy = strategy or tf.distribute.get_strategy()
+    _check_synchronous(strategy)
+    with strategy.scope():
         clock = tf.Variable(
             0,
             dtype=tf.int64,
@@ -142,7 +150,18 @@ def _plan(
     return Compression(model, tuple(entries), clock, total_steps, rate_weight)
 
 
+def _check_synchronous(strategy: tf.distribute.Strategy) -> None:
+    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        raise CompressionError(ASYNCHRONOUS)
+
+
 def _check_compressible(model: tf_keras.layers.Layer) -> None:
+    if not isinstance(model, tf_keras.layers.Layer):
+        raise RefusedError(
+            f"{type(model).__module__}.{type(model).__name__} is no tf_keras model or layer. Make "
+            "it an attribute of a tf_keras.Model, as a multitask model may be, and compress that; "
+            "a Keras 3 model must be built with tf_keras instead."
+        )
     if vars(model).get(HANDLE) is not None:
         raise CompressionError(
             f"The model {model.name!r} is compressed already; call kwc.decompress on it first."
@@ -158,7 +177,7 @@ def _check_compressible(model: tf_keras.layers.Layer) -> None:
                 "or on its own; call kwc.decompress on that first."
             )
         if any(cls.__name__.startswith("QuantizeWrapper") for cls in type(layer).__mro__):
-            raise CompressionError(
+            raise RefusedError(
                 f"{path} is quantization-aware: its wrapper sets the weight and quantizes "
                 "activations. kwc compresses weights only; use the experiment without _qat."
             )

@@ -105,9 +105,10 @@ class _Gradients(Mapping):
     def __getitem__(self, name: str) -> tf.Tensor:
         gradient = tf.convert_to_tensor(self._by_variable[self._variables[name].ref()])
         context = tf.distribute.get_replica_context()
-        if context is None or context.num_replicas_in_sync == 1:
-            return gradient
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, gradient)
+        if context is not None and context.num_replicas_in_sync > 1:
+            gradient = context.all_reduce(tf.distribute.ReduceOp.SUM, gradient)
+        # Where float16 overflows, loss scaling skips the optimizer's step.
+        return tf.where(tf.math.is_finite(gradient), gradient, 0.0)
 
     def __iter__(self):
         return iter(self._variables)

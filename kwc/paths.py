@@ -28,8 +28,8 @@ class Holder:
     Attributes:
         path: structural path of the place.
         owner: the layer or module.
-        attribute: name of the attribute that is the variable; None if the owner keeps it in a
-            container or without an attribute, where it cannot be replaced.
+        attribute: name of the attribute that is the variable or the list, tuple or dict that holds
+            it; None if no attribute leads to it, where it cannot be replaced.
     """
 
     path: str
@@ -97,13 +97,9 @@ def _walk(layer: tf.Module, path: str, seen: set[int]) -> Iterator[tuple[Holder,
     seen.add(id(layer))
     own = set()
     for attribute, value in _attributes(layer):
-        if isinstance(value, tf.Variable):
-            own.add(id(value))
-            yield Holder(_join(path, _clean(attribute)), layer, attribute), value
-        else:
-            for name, variable in _contents(value, _clean(attribute), tf.Variable):
-                own.add(id(variable))
-                yield Holder(_join(path, name), layer, None), variable
+        for name, variable in _contents(value, _clean(attribute), tf.Variable):
+            own.add(id(variable))
+            yield Holder(_join(path, name), layer, attribute), variable
     tracked = [
         *getattr(layer, "_trainable_weights", ()),
         *getattr(layer, "_non_trainable_weights", ()),
@@ -149,13 +145,16 @@ def _named_children(layer: tf.Module) -> Iterator[tuple[str, tf.Module]]:
 def _attributes(layer: tf.Module) -> Iterator[tuple[str, Any]]:
     """Attributes that may hold weights, in the order in which they were set."""
     for attribute, value in list(vars(layer).items()):
-        if attribute.startswith("_self_") or attribute in _BOOKKEEPING:
-            continue
-        yield attribute, value
+        if attribute not in _BOOKKEEPING:
+            yield attribute, value
 
 
-# Keras's own lists of what other attributes hold already.
+# TensorFlow's and Keras's own lists of what other attributes hold already.
 _BOOKKEEPING = {
+    "_self_tracked_trackables",
+    "_self_unconditional_checkpoint_dependencies",
+    "_self_unconditional_dependency_names",
+    "_self_unconditional_deferred_dependencies",
     "_trainable_weights",
     "_non_trainable_weights",
     "_metrics",

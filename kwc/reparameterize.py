@@ -67,7 +67,7 @@ class Reparameterization(tf.Module):
             tf.Variable, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
         )
         self.params = {
-            key: create(np.asarray(x, np.float32), trainable=True, name=f"{name}/kwc_{key}")
+            key: create(np.asarray(x, np.float32), trainable=True, name=_param_name(name, key))
             for key, x in initial.params.items()
         }
         self.state = {
@@ -107,15 +107,18 @@ class Reparameterization(tf.Module):
 
     def project(self, training: bool | tf.Tensor | None = None) -> tf.Tensor:
         """Returns the float32 weight; `training` None counts as inference."""
-        weight_seed = zlib.crc32(self.info.path.encode()) >> 1
-        seed = tf.stack([weight_seed, tf.cast(self._clock, tf.int32)])
-        return self.compressor.project(
-            self.read(), self.info, False if training is None else training, seed
-        )
+        return self._project(self.read(), training)
 
     def weight(self, training: bool | tf.Tensor | None = None) -> tf.Tensor:
         """Returns the weight in its own dtype."""
         return tf.cast(self.project(training), self.info.dtype)
+
+    def _project(self, variables: Variables, training: bool | tf.Tensor | None) -> tf.Tensor:
+        weight_seed = zlib.crc32(self.info.path.encode()) >> 1
+        seed = tf.stack([weight_seed, tf.cast(self._clock, tf.int32)])
+        return self.compressor.project(
+            variables, self.info, False if training is None else training, seed
+        )
 
     def __call__(self) -> tf.Tensor:
         """Returns the weight as the layer reads it, cast as Keras casts a variable there."""
@@ -142,7 +145,7 @@ class Reparameterization(tf.Module):
             current = writes == before and (training is None or training is mode)
             if current and _tapes_see(known, variables):
                 return known
-        weight = self.weight(training)
+        weight = tf.cast(self._project(variables, training), self.info.dtype)
         setattr(graph, _READS, reads | {key: (weight, training, writes)})
         return weight
 
@@ -152,6 +155,16 @@ class Reparameterization(tf.Module):
             for key, value in values.items():
                 if value is not before[key]:
                     variables[key].assign(value)
+
+
+def _param_name(weight: str, key: str) -> str:
+    """The name of a param's variable, which begins with that of the weight.
+
+    Optimizers choose what they decay by words in names: the param called "weight", which stands for
+    the weight, adds none, or else a bias would be taken for one.
+    """
+    words = [word for word in key.split("/") if word != "weight"]
+    return f"{weight}/kwc_{'/'.join(words)}" if words else weight
 
 
 def _possible_writes(variables: Variables) -> int:
@@ -191,10 +204,14 @@ def inject(replacements: Iterable[tuple[Weight, Reparameterization]]) -> Callabl
     Returns:
         The function that puts the variables back.
     """
+    places: dict[tuple[int, str], tuple[Holder, _Replacements]] = {}
+    for weight, reparameterization in replacements:
+        for holder in weight.holders:
+            _, there = places.setdefault((id(holder.owner), holder.attribute), (holder, {}))
+            there[id(weight.variable)] = weight.variable, reparameterization
     with contextlib.ExitStack() as done:
-        for weight, reparameterization in replacements:
-            for holder in weight.holders:
-                done.callback(_replace(holder, weight.variable, reparameterization))
+        for holder, there in places.values():
+            done.callback(_replace(holder.owner, holder.attribute, there))
         return done.pop_all().close
 
 
@@ -207,6 +224,9 @@ def swap_class(instance: Any, members: dict[str, Any]) -> None:
     )
 
 
+# Variables by identity, each with what replaces it.
+_Replacements = dict[int, tuple[tf.Variable, Reparameterization]]
+
 # The instance attributes of a Keras layer in which it keeps account of a variable.
 _ACCOUNTS = (
     "_trainable_weights",
@@ -218,54 +238,74 @@ _ACCOUNTS = (
 )
 
 
-def _replace(
-    holder: Holder, variable: tf.Variable, reparameterization: Reparameterization
-) -> Callable[[], None]:
-    """Swaps the owner's class so that the attribute reads the reparameterization."""
-    owner, attribute = holder.owner, holder.attribute
+def _replace(owner: tf.Module, attribute: str, replacements: _Replacements) -> Callable[[], None]:
+    """Swaps the owner's class so that the attribute reads the reparameterizations.
+
+    A list, tuple or dict of variables is read as a new one, which holds the weights instead.
+    """
     fields = vars(owner)
+    stored = fields[attribute]
     child = f"_kwc_{attribute}"
     before = {key: copy.copy(fields[key]) for key in _ACCOUNTS if key in fields}
     order = list(fields)
     original = type(owner)
     references = fields.get("_obj_reference_counts_dict", {})
-    count = references.get(variable)
+    count = references.get(stored)
+    gone = {id(stored), *replacements}
 
     def undo() -> None:
         owner.__class__ = original
         if child in fields:
             delattr(owner, child)
         fields.update(before)
-        fields[attribute] = variable
+        fields[attribute] = stored
         if count is not None:
-            references[variable] = count
+            references[stored] = count
         # Paths follow the order of the attributes.
         first = {key: fields.pop(key) for key in order if key in fields}
         last = dict(fields)
         fields.clear()
         fields.update(first | last)
 
+    def replacement(leaf: Any) -> Any:
+        _, reparameterization = replacements.get(id(leaf), (None, leaf))
+        return reparameterization
+
+    def read(self) -> Any:
+        return tf.nest.map_structure(_decoded, vars(self)[child])
+
     with contextlib.ExitStack() as failed:
         failed.callback(undo)
         for key in ("_trainable_weights", "_non_trainable_weights"):
             if key in fields:
-                fields[key] = [v for v in fields[key] if v is not variable]
-        if "_callable_losses" in fields:
-            fields["_callable_losses"] = [
-                _repointed(loss, variable, reparameterization)
-                for loss in fields["_callable_losses"]
+                fields[key] = [v for v in fields[key] if id(v) not in replacements]
+        for variable, reparameterization in replacements.values():
+            if "_callable_losses" in fields:
+                fields["_callable_losses"] = [
+                    _repointed(loss, variable, reparameterization)
+                    for loss in fields["_callable_losses"]
+                ]
+        if "_self_tracked_trackables" in fields:
+            fields["_self_tracked_trackables"] = [
+                tracked for tracked in fields["_self_tracked_trackables"] if tracked is not stored
             ]
         dependencies = fields.get("_self_unconditional_checkpoint_dependencies", [])
         fields["_self_unconditional_checkpoint_dependencies"] = [
-            reference for reference in dependencies if reference.ref is not variable
+            reference for reference in dependencies if id(reference.ref) not in gone
         ]
-        fields.get("_self_unconditional_dependency_names", {}).pop(attribute, None)
-        references.pop(variable, None)
+        names = fields.get("_self_unconditional_dependency_names", {})
+        for name in [name for name, tracked in names.items() if id(tracked) in gone]:
+            del names[name]
+        references.pop(stored, None)
         del fields[attribute]
-        setattr(owner, child, reparameterization)
-        swap_class(owner, {attribute: property(lambda self: reparameterization())})
+        setattr(owner, child, tf.nest.map_structure(replacement, stored))
+        swap_class(owner, {attribute: property(read)})
         failed.pop_all()
     return undo
+
+
+def _decoded(leaf: Any) -> Any:
+    return leaf() if isinstance(leaf, Reparameterization) else leaf
 
 
 def _repointed(loss: Any, variable: tf.Variable, read: Callable[[], tf.Tensor]) -> Any:

@@ -47,6 +47,10 @@ class CompressionTrainer(base_trainer.Trainer):
             wrote: the whole model starts from it. By default the task initializes the model, from
             its own `init_checkpoint` if it has one.
         rate_weight: loss per expected bit per weight, for algorithms with a penalty.
+        replay_input: whether a run that is resumed at step n first reads the n batches that it had
+            trained on, so that it goes on with the next one; by default it starts with the first
+            ones again, as Model Garden's own trainer does. It costs what reading them costs. The
+            input must be seeded, by `task.train_data.seed` or `experiments.train --seed`.
         **kwargs: passed on.
 
     Raises:
@@ -63,9 +67,11 @@ class CompressionTrainer(base_trainer.Trainer):
         spec: Spec = gin.REQUIRED,
         dense: str = "",
         rate_weight: float = 0.0,
+        replay_input: bool = False,
         **kwargs,
     ):
         self.dense = dense
+        self._replay_input = replay_input
         complete(task, model, config)
         initialize(task, model, dense)
         self.compression = kwc_model.compress(
@@ -75,6 +81,7 @@ class CompressionTrainer(base_trainer.Trainer):
         for row in report:
             logging.info("kwc: %s %s %s %s", row.path, row.shape, row.algorithm, row.reason)
         self.compression.attach(optimizer)
+        regroup(optimizer, model)
         if isinstance(optimizer, optimization.ExponentialMovingAverage):
             optimizer.shadow_copy(_Averaged(self.compression))
         super().__init__(config, task, model, optimizer, *args, **kwargs)
@@ -83,6 +90,16 @@ class CompressionTrainer(base_trainer.Trainer):
         )
         swap_class(self.checkpoint, {"restore": _restore})
         self._live = summaries.Live(self.compression)
+
+    def create_train_loop_fn(self):
+        """Returns the training loop, once the step that it begins at is restored."""
+        step = self.global_step.numpy()
+        if self._replay_input and step:
+            logging.info("kwc: reading the %d batches before step %d again", step, step)
+            self.train_dataset = tf.nest.map_structure(
+                lambda dataset: _Remainder(dataset, step), self.train_dataset
+            )
+        return super().create_train_loop_fn()
 
     def train_loop_end(self) -> dict[str, Any]:
         """Returns what the training loop logs, and how far the compression is."""
@@ -99,12 +116,18 @@ def complete(task, model: tf_keras.Model, config) -> None:
     input pipeline yields; nothing runs.
     """
     layers = [x for x in paths.layers(model).values() if isinstance(x, tf_keras.layers.Layer)]
-    if model.weights and all(layer.built for layer in layers):
+    if model.built and model.weights and all(layer.built for layer in layers):
         return
     inputs = task.build_inputs(config.task.validation_data).element_spec
     metrics = task.build_metrics(training=False)
     strategy = tf.distribute.get_strategy()
-    step = tf.function(lambda x: strategy.run(task.validation_step, (x, model, metrics)))
+
+    @tf.function
+    def step(inputs):
+        # Some tasks take features out of what they are given, and a function's arguments must stay.
+        own = tf.nest.map_structure(lambda feature: feature, inputs)
+        strategy.run(task.validation_step, (own, model, metrics))
+
     step.get_concrete_function(inputs)
 
 
@@ -134,6 +157,18 @@ def initialize(task, model: tf_keras.Model, dense: str = "") -> None:
         ) from error
 
 
+def regroup(optimizer, model: tf_keras.Model) -> None:
+    """Lets an optimizer that put the variables into groups by their names do so again.
+
+    YOLO's does when it is created, before the variables are replaced; it would take new ones for
+    neither weights nor biases.
+    """
+    while optimizer is not None:
+        if hasattr(optimizer, "search_and_set_variable_groups"):
+            optimizer.search_and_set_variable_groups(model.trainable_variables)
+        optimizer = vars(optimizer).get("_optimizer")
+
+
 def adopt_average(trainer: base_trainer.Trainer) -> None:
     """Makes moving averages, if the optimizer keeps them, the weights of the model for good.
 
@@ -142,6 +177,29 @@ def adopt_average(trainer: base_trainer.Trainer) -> None:
     if isinstance(trainer.optimizer, optimization.ExponentialMovingAverage):
         with trainer.strategy.scope():
             trainer.optimizer.swap_weights()
+
+
+class _Remainder:
+    """A dataset, also a distributed one, without its first batches.
+
+    `tf.data.Dataset.skip` would be evaluated before the step is restored, and a distributed dataset
+    has no such method.
+    """
+
+    def __init__(self, dataset: tf.data.Dataset | tf.distribute.DistributedDataset, batches: int):
+        self._dataset = dataset
+        self._batches = batches
+
+    def __iter__(self):
+        iterator = iter(self._dataset)
+
+        @tf.function
+        def read(batches):
+            for _ in tf.range(batches):
+                next(iterator)
+
+        read(tf.constant(self._batches))
+        return iterator
 
 
 class _Averaged:

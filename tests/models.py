@@ -20,6 +20,14 @@ class Same(WeightCompressor):
     """Replaces the weight by a param that is the weight."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Squares(WeightCompressor):
+    """Expects as many bits as the sum of squares of the weight."""
+
+    def penalty(self, v, info):
+        return tf.reduce_sum(v.params["weight"] ** 2)
+
+
 def convolutional() -> tf_keras.Model:
     inputs = keras.Input((8, 8, 3))
     x = keras.Conv2D(4, 3, kernel_regularizer="l2")(inputs)

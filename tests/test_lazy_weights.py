@@ -1,12 +1,16 @@
 """Models that make weights only when they are first called, as masked-LM pretraining does."""
 
+import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from official.core import exp_factory, task_factory
 
+import kwc
 from experiments import registry_imports  # noqa: F401  (registers the experiments)
 from kwc import paths
 from kwc import task as kwc_task
+from kwc.algorithms import Quantization
 
 
 def pretraining():
@@ -49,6 +53,10 @@ def test_heads_are_made_before_they_are_compressed():
     assert len(found) == len(model.weights)
     tied = found["encoder_network/embedding_layer/embeddings"]
     assert [holder.path for holder in tied.holders[1:]] == ["masked_lm/embedding_table"]
+    kwc.compress(model, kwc.Spec([("encoder.*embeddings", Quantization(2)), (".*", None)]))
+    table = model.masked_lm.embedding_table
+    np.testing.assert_array_equal(table, model.encoder_network.get_embedding_layer().embeddings)
+    assert len(np.unique(table[:, 0])) <= 3
 
 
 def test_a_complete_model_is_left_alone():
@@ -56,3 +64,34 @@ def test_a_complete_model_is_left_alone():
     model = tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(3,))])
     kwc_task.complete(None, model, params)  # No task is asked.
     assert len(model.weights) == 2
+
+
+class Taking:
+    """A task that takes the ids out of what it is given, as translation and SQuAD do."""
+
+    def build_inputs(self, params):
+        return tf.data.Dataset.from_tensors({"x": tf.zeros((1, 3)), "ids": tf.zeros(1)})
+
+    def build_metrics(self, training):
+        return []
+
+    def validation_step(self, inputs, model, metrics):
+        inputs.pop("ids")
+        return model(inputs["x"])
+
+
+def test_a_step_may_take_features_out_of_its_input():
+    params, _ = pretraining()
+    model = tf_keras.Sequential([tf_keras.layers.Dense(2)])
+    kwc_task.complete(Taking(), model, params)
+    assert [tuple(v.shape) for v in model.weights] == [(3, 2), (2,)]
+
+
+def test_a_model_whose_layers_are_built_is_built_too():
+    params = exp_factory.get_exp_config("mock")
+    task = task_factory.get_task(params.task)
+    model = task.build_model()
+    assert model.weights and not model.built
+    kwc_task.complete(task, model, params)
+    compression = kwc.compress(model, kwc.Spec([(".*kernel", Quantization(2)), (".*", None)]))
+    assert [r.info.path for r in compression.reparameterizations] == ["network/dense/kernel"]

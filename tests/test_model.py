@@ -165,18 +165,18 @@ def test_weights_that_cannot_be_replaced_say_why():
     class Holder(keras.Layer):
         def __init__(self):
             super().__init__()
-            self.many = [tf.Variable([1.0, 2.0])]
+            self.add_weight(name="unnamed", shape=(2,))
             self.count = tf.Variable([1, 2])
 
         def call(self, x):
-            return x * self.many[0]
+            return x * self.trainable_weights[0]
 
     layer = Holder()
     layer(tf.ones([1, 2]))
     handle = kwc.compress(layer, kwc.Spec([(".*", Quantization(4))]))
     assert {row.path: row.reason for row in handle.report()} == {
-        "many/0": "not_an_attribute",
         "count": "not_floating",
+        "unnamed": "not_an_attribute",
     }
 
 

@@ -193,6 +193,20 @@ def test_no_weight_is_left_out():
     assert all(holder.attribute is None for weight in found for holder in weight.holders)
 
 
+def test_an_attribute_may_be_called_as_keras_calls_its_own():
+    """Model Garden's 3D blocks have one that begins with `_self_`, as TensorFlow's lists do."""
+
+    class Gated(keras.Layer):
+        def __init__(self):
+            super().__init__()
+            self._self_gating = keras.Dense(2)
+
+        def call(self, x):
+            return x * self._self_gating(x)
+
+    assert names(build(Gated(), [1, 2])) == ["self_gating/kernel", "self_gating/bias"]
+
+
 def test_metrics_hold_no_weights():
     model = build(Net(), [1, 3])
     model.compile("sgd", "mse", metrics=["mae"])
