@@ -262,8 +262,7 @@ def test_a_chain_is_of_two_algorithms_or_more(links):
 @pytest.mark.parametrize(
     ("compressor", "mend"),
     [
-        (Clustering(1), "from 2 to its 4 elements"),
-        (Clustering(5), "from 2 to its 4 elements"),
+        (Clustering(1), "2 or more"),
         (Clustering(2.5), "whole number"),
         (Quantization(1), "from 2 to 8"),
         (Quantization(9), "from 2 to 8"),
@@ -276,7 +275,7 @@ def test_a_chain_is_of_two_algorithms_or_more(links):
         (LowRank(2), "its rank is 1 to 1"),
         (LowRank(1.5), "a fraction"),
         (LowRank(0.0, least=0), "a fraction"),
-        (Pruning(0.5) >> Clustering(5), "from 2 to its 4 elements"),
+        (Pruning(0.5) >> Clustering(1), "2 or more"),
     ],
     ids=repr,
 )
@@ -284,6 +283,18 @@ def test_hyperparameters_that_cannot_be_name_the_weight_and_the_mend(compressor,
     with pytest.raises(CompressionError, match=mend) as error:
         compressor.check(ROW)
     assert "dense/kernel" in str(error.value)
+
+
+@pytest.mark.parametrize("values", [[[5.0]], [[1.0, -2.0, 3.0]], [[0.0, 0.0]]])
+def test_a_small_weight_has_a_codebook_of_its_size(values):
+    weight = np.array(values, np.float32)
+    info = WeightInfo("dense/kernel", weight.shape)
+    compressor = Clustering(16)
+    compressor.check(info)
+    variables = compressor.init(weight, info, Step(0, 0))
+    assert variables.params["centroids"].shape == (weight.size,)
+    packed = compressor.compress(variables, info)
+    np.testing.assert_array_equal(packed["codebook"][packed["indices"]], weight)
 
 
 def test_low_rank_refuses_a_weight_that_is_no_matrix():

@@ -21,7 +21,7 @@ class Clustering(WeightCompressor):
     Elements that are exactly 0 do not pull centroids: they come from an earlier pruning.
 
     Attributes:
-        clusters: size of the codebook, 2 or more.
+        clusters: size of the codebook, 2 or more; a weight with fewer elements has one of its size.
         iterations: the most rounds of k-means.
     """
 
@@ -29,18 +29,21 @@ class Clustering(WeightCompressor):
     iterations: int = 50
 
     def check(self, info: WeightInfo) -> None:
-        if not isinstance(self.clusters, int) or not 2 <= self.clusters <= info.size:
+        if not isinstance(self.clusters, int) or self.clusters < 2:
             raise CompressionError(
                 f"Clustering(clusters={self.clusters}) cannot be for {info.path} of shape "
-                f"{info.shape}: a whole number from 2 to its {info.size} elements."
+                f"{info.shape}: a whole number of 2 or more."
             )
 
+    def _size(self, info: WeightInfo) -> int:
+        return min(self.clusters, info.size)
+
     def param_shapes(self, info: WeightInfo) -> dict[str, tuple[int, ...]]:
-        return {"centroids": (self.clusters,)}
+        return {"centroids": (self._size(info),)}
 
     def init(self, weight, info, step) -> Variables:
         values = np.sort(weight[weight != 0] if np.any(weight) else weight, axis=None)
-        centroids = kmeans(values, self.clusters, self.iterations)
+        centroids = kmeans(values, self._size(info), self.iterations)
         return Variables(
             params={"centroids": centroids}, state={"assignments": nearest(centroids, weight)}
         )
@@ -49,7 +52,7 @@ class Clustering(WeightCompressor):
         return look_up(v.params["centroids"], v.state["assignments"])
 
     def compress(self, v, info):
-        smallest = np.min_scalar_type(self.clusters - 1)
+        smallest = np.min_scalar_type(self._size(info) - 1)
         return {
             "codebook": np.asarray(v.params["centroids"]),
             "indices": np.asarray(v.state["assignments"]).astype(smallest),
