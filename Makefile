@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all faults lint format bench bench-sweeps tensorboard
+.PHONY: help quickstart test test-all coverage faults lint format bench bench-sweeps tensorboard
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: $(INSTALLED)  ## Run the tests, without the slow ones
 
 test-all: $(INSTALLED)  ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS)
+
+coverage: $(INSTALLED)  ## Compress every experiment of Model Garden; writes results/coverage.csv (2 hours)
+	$(BIN)/python -m experiments.coverage --output=results/coverage.csv
 
 faults: $(INSTALLED)  ## Break everything under a sweep on a Ray cluster; writes results/fault_run.md
 	$(BIN)/python tests/fault_run.py --output=results/fault_run.md

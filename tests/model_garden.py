@@ -149,5 +149,5 @@ def start(module, arguments):
 def run(module, arguments):
     """Runs `python -m module`; returns its exit code and output."""
     process = start(module, arguments)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     return process.returncode, output

@@ -1,0 +1,1 @@
+"""Every experiment that Model Garden registers, at small sizes: does kwc compress it?"""
