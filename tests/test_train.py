@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-import time
 
 import model_garden
 import pytest
@@ -110,37 +108,6 @@ def lenet(images, folder, mode="train_and_eval", trainer=None, task=None, **more
     return model_garden.flags(
         "lenet_300_100_mnist", mode, folder, task, trainer or model_garden.trainer(STEPS), **more
     )
-
-
-def test_a_killed_run_goes_on_from_its_checkpoint(images, tmp_path):
-    """Its step, the algorithms' clock and the masks are where they were."""
-    steps = 600
-    trainer = model_garden.trainer(
-        steps, steps_per_loop=20, summary_interval=20, checkpoint_interval=20
-    )
-    arguments = lenet(images, tmp_path, trainer=trainer, spec="pruning")
-    process = model_garden.start("experiments.train", [*arguments, "--stderrthreshold=fatal"])
-    try:
-        while process.poll() is None and not (tmp_path / "checkpoint").exists():
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    last = tf.train.latest_checkpoint(tmp_path)
-    done = int(last.rpartition("-")[2])
-    assert 0 < done < steps
-    assert not (tmp_path / "result.json").exists()
-
-    code, output = model_garden.run("experiments.train", arguments)
-    assert code == 0, output
-    assert f"restored from checkpoint: {last}" in output
-    assert {int(clock) for clock in read_kwc(str(tmp_path / f"ckpt-{steps}"), "_clock")} == {steps}
-    content = json.loads((tmp_path / "result.json").read_text())
-    assert content["metrics"]["training_graph"] == content["metrics"]["artifact"]
-    for weight in artifact.read(tmp_path / runner.ARTIFACT).weights.values():
-        if weight.compressor.name == "pruning":
-            assert (weight.decompress() == 0).mean() == pytest.approx(0.5, abs=1e-3)
 
 
 def test_compress_takes_no_step(images, tmp_path):
