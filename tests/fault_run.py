@@ -131,7 +131,7 @@ class FaultRun:
         launcher.wait_for("[4/")
         self._kill_worker()
         launcher.wait_for("restarted")
-        cluster.await_work(nodes[0])
+        cluster.await_work(nodes[0], runs / "faults")
         cluster.kill(nodes[0])
         self._say("killed a node with -9")
         launcher.wait_for("the machine that ran it went away")

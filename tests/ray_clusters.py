@@ -12,7 +12,10 @@ import time
 
 import psutil
 
+from launch import attempts
+
 _START_SECONDS = 60
+_JUST_NOW_SECONDS = 0.3
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
@@ -54,13 +57,23 @@ class Cluster:
         counts = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("alive")]
         return int(counts[0]) if counts else 0
 
-    def await_work(self, node):
-        """Waits until a task runs on a node."""
+    def await_work(self, node, sweep):
+        """Waits until a trial of a sweep's folder has just begun on a node."""
         deadline = time.monotonic() + _START_SECONDS
-        while not any("ray::do" in command for command in self._commands(node)):
+        while not self._has_begun(node, sweep):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"no task on a node within {_START_SECONDS} seconds")
+                raise TimeoutError(f"no trial on a node within {_START_SECONDS} seconds")
             time.sleep(0.02)
+
+    def _has_begun(self, node, sweep):
+        processes = {process.pid for process in psutil.Process(node.pid).children(recursive=True)}
+        last = [lines[-1] for path in sweep.glob("*/") if (lines := attempts.read(path))]
+        return any(
+            line["event"] == "start"
+            and line["pid"] in processes
+            and time.time() - line["time"] < _JUST_NOW_SECONDS
+            for line in last
+        )
 
     def stop(self):
         for node in list(self._nodes):
@@ -76,11 +89,6 @@ class Cluster:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGKILL)
         node.wait()
-
-    def _commands(self, node):
-        for process in psutil.Process(node.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                yield " ".join(process.cmdline())
 
     def _start(self, *options):
         ray = pathlib.Path(sys.executable).with_name("ray")

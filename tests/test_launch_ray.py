@@ -144,7 +144,7 @@ def test_a_node_that_leaves_and_one_that_joins(tmp_path):
         node = cluster.start_node()
         launcher = fault_run.Launcher(sweep_file, tmp_path / "out", cluster, tmp_path / "log")
         launcher.wait_for("[5/")
-        cluster.await_work(node)
+        cluster.await_work(node, tmp_path / "out/faults")
         cluster.kill(node)
         launcher.wait_for("the machine that ran it went away")
         cluster.start_node()
