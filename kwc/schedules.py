@@ -27,6 +27,8 @@ class Step(NamedTuple):
 class Schedule(Protocol):
     """A value as a function of the training step. It reaches `final` at the end.
 
+    Algorithms that hold one are hashed: make it a frozen dataclass.
+
     With `Step.total == 0` (post-training compression) the value is `final`.
     """
 
