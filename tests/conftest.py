@@ -1,4 +1,4 @@
-"""Tiny prepared data, made once for all tests of a process."""
+"""Tiny prepared data, made once for all tests of a process, and a process as good as new."""
 
 import model_garden
 import pytest
@@ -12,3 +12,16 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="session")
 def sentences(tmp_path_factory):
     return model_garden.write_sentences(tmp_path_factory.mktemp("sentences"))
+
+
+@pytest.fixture
+def as_new_process():
+    """Gin, Keras and the random state as a new process has them."""
+    import gin
+    import tf_keras
+
+    gin.clear_config()
+    tf_keras.backend.clear_session()
+    tf_keras.utils.set_random_seed(0)
+    yield
+    gin.clear_config()

@@ -19,15 +19,7 @@ from kwc.compressor import CompressionError
 VISION = "resnet_imagenet"
 BERT = "bert/sentence_prediction"
 
-
-@pytest.fixture(autouse=True)
-def clean():
-    """Gin and the random state as a new process has them."""
-    gin.clear_config()
-    tf_keras.backend.clear_session()
-    tf_keras.utils.set_random_seed(0)
-    yield
-    gin.clear_config()
+pytestmark = pytest.mark.usefixtures("as_new_process")
 
 
 def use(spec, rate=None):

@@ -21,22 +21,14 @@ from kwc.algorithms import LowRank, Quantization
 
 YOLO = "yolo_darknet"
 
+pytestmark = pytest.mark.usefixtures("as_new_process")
+
 
 @pytest.fixture(scope="session")
 def records(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records")
     coverage_records.write(folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def clean():
-    """Gin and the random state as a new process has them."""
-    gin.clear_config()
-    tf_keras.backend.clear_session()
-    tf_keras.utils.set_random_seed(0)
-    yield
-    gin.clear_config()
 
 
 def configure(name, records):
