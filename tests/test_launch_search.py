@@ -1,12 +1,13 @@
 """`kwc sweep search`: the smallest file at an accuracy floor."""
 
 import builtins
+import dataclasses
 import json
 
 import pytest
-from launch_fakes import read_config, run_trial, write_files
+from launch_fakes import plan, read_config, run_trial, write_files
 
-from launch import cli, grid, report
+from launch import cli, report
 from launch.commands.sweep import run as sweep_run
 from launch.errors import LaunchError
 from launch.search import sampler
@@ -203,10 +204,10 @@ def test_a_failed_baseline_ends_the_search(kwc, monkeypatch, ran):
     [
         (["--axis", "RATE=1:9"], "give one floor: --min-accuracy=0.96 or --max-drop=0.5"),
         (["--axis", "RATE=1:9", "--min-accuracy=96"], "write a fraction, such as 0.96"),
-        (["--axis", "DEPTH=1:9", "--max-drop=1"], "'DEPTH' is no axis of numbers, as ['RATE']"),
+        (["--axis", "DEPTH=1:9", "--max-drop=1"], "no axis of numbers 'DEPTH'; such are: RATE"),
         (["--axis", "RATE", "--max-drop=1"], "write RATE=LOW:HIGH"),
         (["--axis", "RATE=9:1", "--max-drop=1"], "LOW below HIGH"),
-        (["--axis", "RATE=0.5:2", "--max-drop=1"], "whole numbers, as in the sweep file"),
+        (["--axis", "RATE=0.5:2", "--max-drop=1"], "whole numbers, as in the trials"),
         (["--axis", "RATE=1:9:logarithmic", "--max-drop=1"], "RATE=LOW:HIGH:log"),
         (["--axis", "RATE=0:9:log", "--max-drop=1"], "a logarithmic scale starts above zero"),
         (["--axis", "RATE=1:9", "--max-drop=1", "--trials=0"], "give it a number above zero"),
@@ -214,7 +215,7 @@ def test_a_failed_baseline_ends_the_search(kwc, monkeypatch, ran):
         (["--axis", "RATE=1:9", "--max-drop=1", "--seed=-1"], "give it zero or a number above"),
         (
             ["--axis", "RATE=1:9", "--max-drop=1", "--only", "algorithm=lossless"],
-            "no trial has RATE",
+            "no axis of numbers 'RATE'; such are: none",
         ),
     ],
 )
@@ -295,8 +296,23 @@ def test_floors():
         Floor(max_drop=0.5).level(None)
 
 
-def test_an_axis_takes_its_kind_from_the_sweep_file():
-    grids = [{"RATE": [0.5, 1], "BITS": [2, 4], "algorithm": ["a.gin"]}]
-    sweep = grid.Sweep(name="s", grids=grids)
-    assert Axis.parse("RATE=0.1:1:log", sweep) == Axis("RATE", 0.1, 1.0, True, False)
-    assert Axis.parse("BITS=2:8", sweep) == Axis("BITS", 2, 8, False, True)
+def test_an_axis_takes_its_kind_from_the_trials_searched(tmp_path):
+    whole = [trial for trial in plan(write_files(tmp_path)) if "RATE" in trial.axes]
+    both = [dataclasses.replace(whole[0], axes={"RATE": 0.5}), *whole]
+    assert Axis.parse("RATE=2:8", whole) == Axis("RATE", 2, 8, False, True)
+    assert Axis.parse("RATE=0.1:1:log", both) == Axis("RATE", 0.1, 1.0, True, False)
+    with pytest.raises(LaunchError, match="no axis of numbers 'arch'; such are: RATE"):
+        Axis.parse("arch=0:1", whole)
+
+
+def test_a_search_of_whole_numbers_asks_for_no_others(kwc, tmp_path, ran):
+    """Though trials that --only leaves out have rates between."""
+    path = write_files(tmp_path)
+    grid_of_large = (
+        "{'arch': ['archs/large.gin'], 'algorithm': ['specs/quantization.gin'], 'RATE': [0.5]},\n]"
+    )
+    path.write_text(path.read_text().replace("\n]", f"\n    {grid_of_large}"))
+    status, *_ = kwc("search", *FLOOR, "--only", "arch=small", "--trials=3")
+    rates = {rate for rate in ran if rate is not None}
+    assert status == 0 and len(rates) == 3
+    assert all(isinstance(rate, int) for rate in searched(tmp_path / "runs/tiny-search").values())

@@ -1,12 +1,13 @@
 """What is searched, and the floor that a file must keep."""
 
+import collections
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from launch.comparison.gates import reaches
 from launch.errors import LaunchError
-from launch.grid import Sweep
 from launch.trials import Trial
 
 _DIGITS = 4
@@ -31,19 +32,28 @@ class Axis:
     is_integer: bool
 
     @classmethod
-    def parse(cls, text: str, sweep: Sweep) -> "Axis":
+    def parse(cls, text: str, trials: Iterable[Trial]) -> "Axis":
         """Reads `NAME=LOW:HIGH` or `NAME=LOW:HIGH:log`.
 
+        Args:
+            text: What the user wrote.
+            trials: The trials that are searched; values are whole where all of theirs are.
+
         Raises:
-            LaunchError: If it is neither, or the sweep has no such axis of numbers.
+            LaunchError: If it is neither, or the trials have no such axis of numbers.
         """
         name, _, bounds = text.partition("=")
-        values = [value for grid in sweep.grids for value in grid.get(name, ())]
-        numeric = {axis for grid in sweep.grids for axis in grid if _are_numbers(grid[axis])}
-        if name not in numeric or not _are_numbers(values):
+        columns = collections.defaultdict(list)
+        for trial in trials:
+            for axis, value in trial.axes.items():
+                columns[axis].append(value)
+        numeric = sorted(axis for axis, values in columns.items() if _are_numbers(values))
+        if name not in numeric:
+            known = ", ".join(numeric) or "none"
             raise LaunchError(
-                f"--axis {text}: {name!r} is no axis of numbers, as {sorted(numeric)}"
+                f"--axis {text}: the chosen trials have no axis of numbers {name!r}; such are: {known}"
             )
+        values = columns[name]
         low, _, high = bounds.partition(":")
         high, log, scale = high.partition(":")
         is_integer = all(isinstance(value, int) for value in values)
@@ -54,7 +64,7 @@ class Axis:
             if not is_sound or not math.isfinite(axis.high - axis.low):
                 raise ValueError
         except ValueError as error:
-            kind = "whole numbers, as in the sweep file" if is_integer else "numbers"
+            kind = "whole numbers, as in the trials" if is_integer else "numbers"
             form = f"{name}=LOW:HIGH or {name}=LOW:HIGH:log"
             raise LaunchError(f"--axis {text}: write {form}, LOW below HIGH, {kind}") from error
         if axis.log and axis.low <= 0:

@@ -38,7 +38,7 @@ def register(commands: Any) -> None:
         required=True,
         metavar="NAME=LOW:HIGH[:log]",
         help="the range of a macro that the sweep's grids vary, evenly or on a logarithmic scale; "
-        "whole numbers where the grids have whole numbers; give it again to search two together",
+        "whole numbers where the chosen trials have them; give it again to search two together",
     )
     command.add_argument(
         "--min-accuracy", type=float, metavar="X", help="the floor, a fraction such as 0.96"
@@ -70,7 +70,7 @@ class _Session:
         if self._identity.unprepared:
             raise LaunchError(self._identity.mend())
         self._floor = goal.Floor(arguments.min_accuracy, arguments.max_drop)
-        axes = [goal.Axis.parse(text, self.sweep) for text in arguments.axis]
+        axes = [goal.Axis.parse(text, chosen) for text in arguments.axis]
         self.curves = curves.Curves(chosen, axes)
         self._workspace = workspace.Workspace.of(self.sweep, pathlib.Path(arguments.runs))
         finished = [trial.axes for trial in self._workspace.finished(chosen)]
