@@ -51,7 +51,7 @@ class Axis:
         if name not in numeric:
             known = ", ".join(numeric) or "none"
             raise LaunchError(
-                f"--axis {text}: the chosen trials have no axis of numbers {name!r}; such are: {known}"
+                f"--axis {text}: no chosen trial has an axis of numbers {name!r}; such are: {known}"
             )
         values = columns[name]
         low, _, high = bounds.partition(":")
