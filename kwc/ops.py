@@ -8,7 +8,7 @@ work on the arrays of both.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,24 @@ class TensorFlowOps:
 
 
 Ops = type[NumpyOps] | type[TensorFlowOps]
+
+
+def shared(function: Callable, *dtypes: tf.DType) -> Callable:
+    """Returns a TensorFlow function that every weight calls as one operation of its graph.
+
+    It is traced once, for arguments of any shape, and its calls are not inlined: dozens of copies
+    of its operations would take far longer to trace and to optimize.
+
+    Args:
+        function: tensors in, tensors out; shapes are known only when it runs.
+        dtypes: those of its arguments.
+
+    Returns:
+        A function whose results have no static shape.
+    """
+    signature = [tf.TensorSpec(None, dtype) for dtype in dtypes]
+    attributes = {"_noinline": True}
+    return tf.function(function, signature, autograph=False, experimental_attributes=attributes)
 
 
 def to_matrix(ops: Ops, weight: Array, info) -> Array:

@@ -26,7 +26,7 @@ from kwc.compressor import CompressionError, Variables, WeightCompressor, Weight
 from kwc.paths import Holder, Weight
 from kwc.schedules import Step
 
-# Where a graph keeps the weights that were decoded in it.
+# Where a graph keeps the weights that were decoded in it, and the clock.
 _READS = "_kwc_reads"
 
 # Answers of PossibleTapeGradientTypes.
@@ -115,7 +115,7 @@ class Reparameterization(tf.Module):
 
     def _project(self, variables: Variables, training: bool | tf.Tensor | None) -> tf.Tensor:
         weight_seed = zlib.crc32(self.info.path.encode()) >> 1
-        seed = tf.stack([weight_seed, tf.cast(self._clock, tf.int32)])
+        seed = tf.stack([weight_seed, self._now()])
         return self.compressor.project(
             variables, self.info, False if training is None else training, seed
         )
@@ -135,19 +135,31 @@ class Reparameterization(tf.Module):
         """
         if tf.executing_eagerly():
             return self.weight(training)
-        graph = tf.compat.v1.get_default_graph()
-        reads = getattr(graph, _READS, {})
-        key = id(self), threading.get_ident()
+        reads, key = _reads(), (id(self), threading.get_ident())
         variables = self.read()
-        writes = _possible_writes(variables)
+        writes = _possible_writes([*variables.params.values(), *variables.state.values()])
         if key in reads:
             known, mode, before = reads[key]
             current = writes == before and (training is None or training is mode)
             if current and _tapes_see(known, variables):
                 return known
         weight = tf.cast(self._project(variables, training), self.info.dtype)
-        setattr(graph, _READS, reads | {key: (weight, training, writes)})
+        reads[key] = weight, training, writes
         return weight
+
+    def _now(self) -> tf.Tensor:
+        """The clock, an int32 scalar, read once for all weights in one traced step."""
+        if tf.executing_eagerly():
+            return tf.cast(self._clock, tf.int32)
+        reads, key = _reads(), (id(self._clock), threading.get_ident())
+        if key in reads:
+            now, read, before = reads[key]
+            if _possible_writes([read]) == before:
+                return now
+        read = tf.convert_to_tensor(self._clock)
+        now = tf.cast(read, tf.int32)
+        reads[key] = now, read, _possible_writes([read])
+        return now
 
     def assign(self, new: Variables, old: Variables) -> None:
         """Writes the values that are not the same tensors as before."""
@@ -167,9 +179,16 @@ def _param_name(weight: str, key: str) -> str:
     return f"{weight}/kwc_{'/'.join(words)}" if words else weight
 
 
-def _possible_writes(variables: Variables) -> int:
-    """Counts the operations of the graph that take a variable and do not read it."""
-    reads = (*variables.params.values(), *variables.state.values())
+def _reads() -> dict[tuple[int, int], Any]:
+    """What has been read so far in the graph that is traced, by object and by thread."""
+    graph = tf.compat.v1.get_default_graph()
+    if not hasattr(graph, _READS):
+        setattr(graph, _READS, {})
+    return getattr(graph, _READS)
+
+
+def _possible_writes(reads: Iterable[tf.Tensor]) -> int:
+    """Counts the operations of the graph that take a variable that was read and do not read it."""
     return sum(
         consumer.type != "ReadVariableOp"
         for read in reads

@@ -10,6 +10,7 @@ is touched.
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from typing import Any
 
@@ -175,7 +176,11 @@ def adopt_average(trainer: base_trainer.Trainer) -> None:
     Evaluation and the artifact then see the same numbers; call it once, after the last checkpoint.
     """
     if isinstance(trainer.optimizer, optimization.ExponentialMovingAverage):
-        with trainer.strategy.scope():
+        with contextlib.ExitStack() as scopes:
+            scopes.enter_context(trainer.strategy.scope())
+            if not tf.distribute.has_strategy():
+                # Averages are swapped in the scope of a strategy only.
+                scopes.enter_context(tf.distribute.OneDeviceStrategy("/cpu:0").scope())
             trainer.optimizer.swap_weights()
 
 

@@ -1,11 +1,13 @@
 """A weight as a codebook of few values and an index for each element."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
 from etils import epy
 
+from kwc import ops as kwc_ops
 from kwc.compressor import CompressionError, Variables, WeightCompressor, WeightInfo
 
 with epy.lazy_imports():
@@ -72,24 +74,36 @@ def look_up(centroids, assignments):
     Returns:
         float32 tensor of the shape of `assignments`.
     """
+    # Threads share rows, never a row, so that the sums are the same at every run.
+    rows = math.gcd(assignments.shape.num_elements(), 64)
 
     @tf.custom_gradient
     def gather(table):
         def gradient(upstream):
-            # Threads share rows, never a row, so that the sums are the same at every run.
-            rows = math.gcd(assignments.shape.num_elements(), 64)
-            # One operation, where tf.math.bincount has twenty that check its input.
-            sums = tf.raw_ops.DenseBincount(
-                input=tf.reshape(assignments, [rows, -1]),
-                size=table.shape[0],
-                weights=tf.reshape(upstream, [rows, -1]),
-                binary_output=False,
-            )
-            return tf.reduce_sum(sums, axis=0)
+            sums = _sums(table.shape[0], rows)(assignments, upstream)
+            sums.set_shape(table.shape)
+            return sums
 
         return tf.gather(table, assignments), gradient
 
     return gather(centroids)
+
+
+@functools.cache
+def _sums(clusters: int, rows: int):
+    """Returns the function of assignments and values that sums the values of each cluster."""
+
+    def sums(assignments, values):
+        # One operation, where tf.math.bincount has twenty that check its input.
+        each = tf.raw_ops.DenseBincount(
+            input=tf.reshape(assignments, [rows, -1]),
+            size=clusters,
+            weights=tf.reshape(values, [rows, -1]),
+            binary_output=False,
+        )
+        return tf.reduce_sum(each, axis=0)
+
+    return kwc_ops.shared(sums, tf.int32, tf.float32)
 
 
 def nearest(centroids: np.ndarray, weight: np.ndarray) -> np.ndarray:

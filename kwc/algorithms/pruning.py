@@ -44,7 +44,7 @@ class Pruning(WeightCompressor):
         return Variables(params={"weight": weight * mask}, state={"mask": mask})
 
     def project(self, v, info, training, seed):
-        return kwc_ops.TensorFlowOps.where(v.state["mask"], v.params["weight"])
+        return v.params["weight"] * tf.cast(v.state["mask"], tf.float32)
 
     def update(self, v, info, step, gradients) -> Variables:
         if schedules.as_schedule(self.sparsity).last_change(step.total) == 0:
@@ -61,27 +61,17 @@ class Pruning(WeightCompressor):
 
 @functools.cache
 def _redraw(pruning: Pruning, total: int):
-    """Returns the function that draws a mask anew where that is due, traced once for all weights.
-
-    Calls of it stay calls in the graph, which dozens of copies of its loop would slow down.
-    """
+    """Returns the function of step, mask and weight that draws the mask anew where that is due."""
     sparsity = schedules.as_schedule(pruning.sparsity)
     last = sparsity.last_change(total)
 
     def redraw(index, mask, weight):
+        index.set_shape([])
         due = (index <= last) & ((index % pruning.interval == 0) | (index == last))
         step = schedules.Step(index, total)
         return tf.cond(due, lambda: largest(weight, sparsity(step)), lambda: tf.identity(mask))
 
-    any_shape = tf.TensorShape(None)
-    signature = [
-        tf.TensorSpec([], tf.int64),
-        tf.TensorSpec(any_shape, tf.bool),
-        tf.TensorSpec(any_shape, tf.float32),
-    ]
-    return tf.function(
-        redraw, signature, autograph=False, experimental_attributes={"_noinline": True}
-    )
+    return kwc_ops.shared(redraw, tf.int64, tf.bool, tf.float32)
 
 
 def largest(weight, sparsity):

@@ -1,10 +1,12 @@
 """A weight as small integers times a scale."""
 
 import dataclasses
+import functools
 
 import numpy as np
 from etils import epy
 
+from kwc import ops as kwc_ops
 from kwc.compressor import CompressionError, Variables, WeightCompressor, WeightInfo
 
 with epy.lazy_imports():
@@ -45,32 +47,24 @@ class Quantization(WeightCompressor):
         ratios = np.linspace(0.3, 1.0, 36, dtype=np.float32) / self._largest
         errors = []
         for ratio in ratios:
-            scale = self._scale(weight, ratio, info)
-            rounded = self._levels(weight, scale) * scale
-            errors.append(tf.reduce_sum(tf.square(rounded - weight), axis=axes, keepdims=True))
+            levels, scale = quantize(weight, ratio, self._largest, axes)
+            error = tf.square(levels * scale - weight)
+            errors.append(tf.reduce_sum(error, axis=axes, keepdims=True))
         return Variables(
             params={"weight": weight}, state={"ratio": ratios[np.argmin(errors, axis=0)]}
         )
 
-    def _scale(self, weight, ratio, info: WeightInfo):
-        """The step between two levels, one a channel; above 0 where a channel is all zero."""
-        peak = tf.reduce_max(tf.abs(weight), axis=reduced_axes(info), keepdims=True)
-        return tf.maximum(peak, _TINY) * ratio
-
-    def _levels(self, weight, scale):
-        """The weight in whole steps, clipped to the levels that there are; float32."""
-        return tf.clip_by_value(tf.round(weight / scale), -self._largest, self._largest)
-
     def project(self, v, info, training, seed):
         weight = v.params["weight"]
         fixed = tf.stop_gradient(weight)
-        scale = self._scale(fixed, v.state["ratio"], info)
+        rounded = _round(self._largest, reduced_axes(info))(fixed, v.state["ratio"])
+        rounded.set_shape(info.shape)
         # The difference is exactly 0; only its gradient counts.
-        return self._levels(fixed, scale) * scale + (weight - fixed)
+        return rounded + (weight - fixed)
 
     def compress(self, v, info):
-        scale = self._scale(v.params["weight"], v.state["ratio"], info)
-        levels = self._levels(v.params["weight"], scale)
+        weight, ratio = v.params["weight"], v.state["ratio"]
+        levels, scale = quantize(weight, ratio, self._largest, reduced_axes(info))
         return {"levels": levels.numpy().astype(np.int8), "scale": scale.numpy().ravel()}
 
     def decompress(self, ops, packed, info):
@@ -82,3 +76,32 @@ class Quantization(WeightCompressor):
 def reduced_axes(info: WeightInfo) -> tuple[int, ...]:
     """The axes that share a scale: the input axes, or all axes of a weight without such."""
     return info.input_axes or info.output_axes
+
+
+def quantize(weight, ratio, largest: int, axes: tuple[int, ...]):
+    """Returns the weight in whole steps, from -largest to largest, and the size of a step.
+
+    Args:
+        weight: float32 tensor.
+        ratio: step as a fraction of the largest magnitude over `axes`, float32.
+        largest: highest level.
+        axes: axes that share a step.
+
+    Returns:
+        Levels, float32 of the weight's shape, and steps, float32 of length 1 along `axes`, above 0
+        even where a channel is all zero.
+    """
+    peak = tf.reduce_max(tf.abs(weight), axis=axes, keepdims=True)
+    scale = tf.maximum(peak, _TINY) * ratio
+    return tf.clip_by_value(tf.round(weight / scale), -largest, largest), scale
+
+
+@functools.cache
+def _round(largest: int, axes: tuple[int, ...]):
+    """Returns the function of weight and ratio that rounds to levels and scales them back."""
+
+    def rounded(weight, ratio):
+        levels, scale = quantize(weight, ratio, largest, axes)
+        return levels * scale
+
+    return kwc_ops.shared(rounded, tf.float32, tf.float32)
