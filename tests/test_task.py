@@ -14,6 +14,7 @@ from official.modeling import hyperparams
 import experiments.registry_imports  # noqa: F401  (registers the experiments)
 from experiments import runner
 from kwc import artifact, paths
+from kwc import task as kwc_task
 from kwc.compressor import CompressionError
 
 VISION = "resnet_imagenet"
@@ -156,6 +157,15 @@ def test_an_init_checkpoint_that_is_not_there_is_named(name, sentences, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_without_a_strategy_is_refused(images, tmp_path):
+    params = configure(VISION, model_garden.resnet(images))
+    params.runtime.distribution_strategy = "off"
+    use("lossless")
+    with pytest.raises(CompressionError, match="set it to one_device"):
+        run(params, "train", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def averaged(checkpoint):
     """The moving averages in a checkpoint, by the end of the variable's name."""
     reader = tf.train.load_checkpoint(checkpoint)
@@ -188,6 +198,20 @@ def test_the_artifact_holds_the_moving_average(images, tmp_path):
         assert not any(
             s.shape == kernel.shape and np.allclose(s, kernel, atol=1e-6) for s in raw.values()
         )
+
+
+def test_a_moving_average_is_adopted_without_a_strategy(images):
+    """As in a training loop of one's own."""
+    use("lossless")
+    trainer = make_trainer(configure(VISION, model_garden.resnet(images), **with_average()))
+    before = values(trainer.model)
+    for average in trainer.optimizer._average_weights:
+        average.assign(tf.ones_like(average))
+    kwc_task.adopt_average(trainer)
+    kernels = {path for path in before if path.endswith("kernel")}
+    after = values(trainer.model)
+    assert kernels and all(np.allclose(after[path], 1, atol=1e-6) for path in kernels)
+    assert not any(np.allclose(before[path], 1, atol=1e-6) for path in kernels)
 
 
 @pytest.mark.parametrize("spec", ["clustering", "pruning", "quantization"])

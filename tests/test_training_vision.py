@@ -70,10 +70,8 @@ def test_stock_driver_trains_and_resumes(name, driver, metric, data, tmp_path):
 def save(params, folder):
     """Writes the artifact of the last checkpoint; returns the report."""
     gin.parse_config_file(str(model_garden.SPECS / "quantization.gin"))
-    # Moving averages are swapped within a strategy only.
-    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
-        task = task_factory.get_task(params.task, logging_dir=str(folder))
-        trainer = train_utils.create_trainer(params, task, train=True, evaluate=True)
+    task = task_factory.get_task(params.task, logging_dir=str(folder))
+    trainer = train_utils.create_trainer(params, task, train=True, evaluate=True)
     trainer.checkpoint.restore(tf.train.latest_checkpoint(folder)).expect_partial()
     kwc_task.adopt_average(trainer)
     return kwc.save(trainer.model, folder / "model.kwc")
