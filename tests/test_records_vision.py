@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from official.vision.dataloaders import tf_example_decoder
 
-from experiments.coverage.records import vision
+from experiments.coverage.records import prepared, vision
 
 
 def test_the_same_bytes_every_time_and_only_once(tmp_path):
@@ -44,3 +45,27 @@ def test_boxes_masks_and_annotations_agree(tmp_path):
     assert len(annotations) == 2 * vision.EXAMPLES
     areas = np.concatenate([image["groundtruth_area"] for image in images])
     assert [annotation["area"] for annotation in annotations] == areas.tolist()
+
+
+def test_tensorflow_datasets_reads_the_boxes_of_the_records(tmp_path):
+    vision.write(tmp_path)
+    prepared.write(tmp_path)
+    decoder = tf_example_decoder.TfExampleDecoder()
+    records = tf.data.TFRecordDataset(str(tmp_path / "detection.tfrecord"))
+    wanted = {
+        int(image["source_id"].numpy()): (
+            image["groundtruth_boxes"].numpy().round(5).tolist(),
+            (image["groundtruth_classes"].numpy() - 1).tolist(),
+        )
+        for image in map(decoder.decode, records)
+    }
+    builder = tfds.builder("coco/2017", data_dir=tmp_path / "tfds")
+    for split in ("train", "validation"):
+        found = {
+            int(example["image/id"].numpy()): (
+                example["objects"]["bbox"].numpy().round(5).tolist(),
+                example["objects"]["label"].numpy().tolist(),
+            )
+            for example in builder.as_dataset(split=split)
+        }
+        assert found == wanted

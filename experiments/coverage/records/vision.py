@@ -49,8 +49,7 @@ def classification(rng: np.random.Generator) -> Iterator[tf.train.Example]:
 
 def detection(rng: np.random.Generator) -> Iterator[tf.train.Example]:
     """Yields images of two objects with boxes and masks."""
-    for index in range(EXAMPLES):
-        image, rectangles = _image(rng, rng.integers(1, len(COLORS) + 1, 2))
+    for index, (image, rectangles) in enumerate(pairs(rng)):
         masks = [_mask([rectangle]) > 0 for rectangle in rectangles]
         builder = _example(image, index)
         for axis, which in (("y", 1), ("x", 2)):
@@ -70,8 +69,7 @@ def detection(rng: np.random.Generator) -> Iterator[tf.train.Example]:
 
 def segmentation(rng: np.random.Generator) -> Iterator[tf.train.Example]:
     """Yields images with the class of each pixel."""
-    for index in range(EXAMPLES):
-        image, rectangles = _image(rng, rng.integers(1, len(COLORS) + 1, 2))
+    for index, (image, rectangles) in enumerate(pairs(rng)):
         builder = _example(image, index)
         builder.add_bytes_feature("image/segmentation/class/encoded", _png(_mask(rectangles)))
         yield builder.example
@@ -110,6 +108,12 @@ _DATA_SETS = {
     "video": video,
     "volumes": volumes,
 }
+
+
+def pairs(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, list[Rectangle]]]:
+    """Yields images of (SIZE, SIZE, 3), uint8, each with the two rectangles on it."""
+    for _ in range(EXAMPLES):
+        yield _image(rng, rng.integers(1, len(COLORS) + 1, 2))
 
 
 def _image(
