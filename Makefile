@@ -47,7 +47,7 @@ bench: $(INSTALLED)  ## Measure train steps against the plain model; writes resu
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist_5k
 	$(BIN)/python -m experiments.prepare_data --dataset=movie_sentences
 	$(BIN)/python -m benchmarks.step_time --output=results/step_time.csv
-	$(BIN)/python -m benchmarks.step_time --arch=resnet50 --arch=bert_base --steps=2 --rounds=5 \
+	$(BIN)/python -m benchmarks.step_time --arch=resnet50 --arch=bert_base --steps=1 --rounds=5 \
 		--output=results/step_time_full_size.csv
 
 bench-sweeps: $(INSTALLED)  ## Measure sweeps against train.py, and the launcher over 10,000 trials

@@ -1,12 +1,12 @@
 """Train step of a compressed model against the plain one, as ratios within one run.
 
     python -m benchmarks.step_time --arch=lenet5 --arch=resnet18_small --arch=bert_small
-    python -m benchmarks.step_time --arch=resnet50 --arch=bert_base --steps=2 --rounds=5
+    python -m benchmarks.step_time --arch=resnet50 --arch=bert_base --steps=1 --rounds=5
 
 For each architecture and algorithm, both models take the same number of steps of the task's own
 `train_step` on the same batch, in turns, and the median over the rounds is compared. `trace` is how
-much longer the first step takes than the second, each model in a process of its own; `compress` is
-the time of `kwc.compress`.
+much longer the first step takes than the second, a median over processes; `compress` is the time of
+`kwc.compress`.
 """
 
 import concurrent.futures
@@ -49,6 +49,7 @@ _ARCH = flags.DEFINE_multi_string(
 _ALGORITHM = flags.DEFINE_multi_enum("algorithm", [*ALGORITHMS], [*ALGORITHMS], "Algorithms.")
 _STEPS = flags.DEFINE_integer("steps", 20, "Steps a round.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds of each model, in turns.")
+_TRACES = flags.DEFINE_integer("traces", 3, "Processes that trace each model; the median counts.")
 _OUTPUT = flags.DEFINE_string("output", None, "Also write the figures to this CSV file.")
 
 
@@ -106,10 +107,11 @@ def experiment_of(arch: str) -> trial.Experiment:
 
 
 def trace_seconds(arch: str, algorithm: str | None) -> float:
-    """Seconds to trace and to set up the train step, in a new process."""
+    """Seconds to trace and to set up the train step, a median over new processes."""
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, context) as process:
-        return process.submit(_trace_seconds, arch, algorithm).result()
+    with concurrent.futures.ProcessPoolExecutor(1, context, max_tasks_per_child=1) as process:
+        count = _TRACES.value
+        return statistics.median(process.map(_trace_seconds, [arch] * count, [algorithm] * count))
 
 
 def _trace_seconds(arch: str, algorithm: str | None) -> float:
