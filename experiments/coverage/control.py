@@ -12,7 +12,7 @@ STEPS = 2
 
 def run(
     params: ExperimentConfig, folder: str | None = None
-) -> tuple[tf_keras.Model, list[tf.Variable]]:
+) -> tuple[tf_keras.Model, dict[int, float]]:
     """Builds the model, trains it by the task's own step, and evaluates one batch.
 
     Args:
@@ -20,7 +20,7 @@ def run(
         folder: for files that the task makes of its data; some tasks make such.
 
     Returns:
-        The model, and those of its variables that training moves.
+        The model, and how far training moves its variables, as `train` returns it.
 
     Raises:
         Exception: whatever keeps Model Garden from it.
@@ -40,11 +40,12 @@ def train(
     model: tf_keras.Model,
     optimizer: tf_keras.optimizers.Optimizer,
     params: ExperimentConfig,
-) -> list[tf.Variable]:
+) -> dict[int, float]:
     """Takes two training steps on the task's own input.
 
     Returns:
-        The variables that the second step moved: at the first, the learning rate may be 0.
+        By id, the variables that the second step moved (at the first, the learning rate may be 0):
+        the largest change of an element as a share of the largest element.
 
     Raises:
         ValueError: a loss is not finite.
@@ -58,7 +59,8 @@ def train(
     losses.append(float(tf.reduce_mean(step()[task.loss])))
     if not np.all(np.isfinite(losses)):
         raise ValueError(f"the losses of the training steps are {losses}")
-    return [v for v, value in before if not np.array_equal(value, v.numpy())]
+    changes = {id(v): _change(value, v.numpy()) for v, value in before}
+    return {key: change for key, change in changes.items() if change > 0}
 
 
 def validate(task: base_task.Task, model: tf_keras.Model, params: ExperimentConfig) -> dict:
@@ -66,3 +68,10 @@ def validate(task: base_task.Task, model: tf_keras.Model, params: ExperimentConf
     metrics = task.build_metrics(training=False)
     batches = iter(task.build_inputs(params.task.validation_data))
     return tf.function(lambda: task.validation_step(next(batches), model, metrics))()
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> float:
+    change, scale = (float(np.max(np.abs(x), initial=0.0)) for x in (after - before, before))
+    if not scale:
+        return np.inf if change else 0.0
+    return change / scale
