@@ -166,12 +166,17 @@ def test_a_stage_that_fails_has_a_named_reason_and_does_not_stop_the_next(tmp_pa
     assert not done.run("a", lambda: fail(ValueError("too small\nsee above")))
     assert not done.run("b", lambda: fail(ValueError("in user code:\n\n  File x\n\n  KeyError: 1")))
     assert not done.run("c", lambda: fail(RefusedError("quantization-aware")))
+    layers = (
+        "Exception encountered when calling layer 'a'.\n\nValueError: not 2-D\n\nCall arguments:"
+    )
+    assert not done.run("layers", lambda: fail(ValueError(layers)))
     assert done.run("d", lambda: {"params": 3})
     found = rows.read(tmp_path / "outcomes.json")
     assert [outcome.reason for outcome in found.values()] == [
         "ValueError: too small",
         "KeyError: 1",
         "refused: quantization-aware",
+        "ValueError: not 2-D",
         "",
     ]
     assert found["d"].params == 3

@@ -1,6 +1,7 @@
 """What the processes of an experiment have in common: its parameters, its stages, its outputs."""
 
 import pathlib
+import re
 import resource
 import time
 import traceback
@@ -21,6 +22,7 @@ from kwc.reparameterize import swap_class
 _BATCH = "batch"
 _KB = 1024
 _LONGEST_REASON = 300
+_WRAPPER = "Exception encountered when calling"
 
 
 def params(experiment: str, data: pathlib.Path) -> ExperimentConfig:
@@ -117,12 +119,12 @@ def _plain(tensor: tf.Tensor) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    """An error in one line; TensorFlow puts the cause of one in a traced function last."""
-    lines = _lines(error)
-    if lines[0] == "in user code:":
-        return lines[-1][:_LONGEST_REASON]
-    return f"{type(error).__name__}: {lines[0]}"[:_LONGEST_REASON]
+    """An error in one line: the innermost, where a traced function or layers wrap it."""
+    whole = f"{type(error).__name__}: {error}"
+    named = [line for line in _lines(whole) if re.match(r"\w+(Error|Exception): ", line)]
+    causes = [line for line in named if "in user code:" not in line and _WRAPPER not in line]
+    return (causes or named or _lines(whole))[-1][:_LONGEST_REASON]
 
 
-def _lines(error: Exception) -> list[str]:
-    return [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+def _lines(text: object) -> list[str]:
+    return [line.strip() for line in str(text).splitlines() if line.strip()] or [""]
