@@ -49,6 +49,7 @@ def clean():
     gin.clear_config()
 
 
+@pytest.mark.filterwarnings("ignore:The initializer:UserWarning")  # YOLOv7 shares one.
 @pytest.mark.parametrize(
     ("name", "driver", "metric"),
     [CHEAPEST, *(pytest.param(*family, marks=pytest.mark.slow) for family in FAMILIES)],
