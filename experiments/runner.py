@@ -57,14 +57,12 @@ def run(
 
     Raises:
         CompressionError: the spec does not fit the model, a weight is not finite, or the strategy
-            is `parameter_server` or `off`.
+            is `parameter_server`.
         FileNotFoundError: the data or the initial checkpoint is not there.
     """
     start = time.monotonic()
     if params.runtime.distribution_strategy == "parameter_server":
         raise CompressionError(ASYNCHRONOUS)
-    if params.runtime.distribution_strategy == "off":
-        raise CompressionError("runtime.distribution_strategy is off: set it to one_device.")
     _check_inputs(params, mode)
     folder.mkdir(parents=True, exist_ok=True)
     train_utils.serialize_config(params, str(folder))

@@ -204,7 +204,10 @@ def test_a_failed_baseline_ends_the_search(kwc, monkeypatch, ran):
     [
         (["--axis", "RATE=1:9"], "give one floor: --min-accuracy=0.96 or --max-drop=0.5"),
         (["--axis", "RATE=1:9", "--min-accuracy=96"], "write a fraction, such as 0.96"),
-        (["--axis", "DEPTH=1:9", "--max-drop=1"], "no axis of numbers 'DEPTH'; such are: RATE"),
+        (
+            ["--axis", "DEPTH=1:9", "--max-drop=1"],
+            "no chosen trial has an axis of numbers 'DEPTH'; such are: RATE",
+        ),
         (["--axis", "RATE", "--max-drop=1"], "write RATE=LOW:HIGH"),
         (["--axis", "RATE=9:1", "--max-drop=1"], "LOW below HIGH"),
         (["--axis", "RATE=0.5:2", "--max-drop=1"], "whole numbers, as in the trials"),
@@ -215,7 +218,7 @@ def test_a_failed_baseline_ends_the_search(kwc, monkeypatch, ran):
         (["--axis", "RATE=1:9", "--max-drop=1", "--seed=-1"], "give it zero or a number above"),
         (
             ["--axis", "RATE=1:9", "--max-drop=1", "--only", "algorithm=lossless"],
-            "no axis of numbers 'RATE'; such are: none",
+            "no chosen trial has an axis of numbers 'RATE'; such are: none",
         ),
     ],
 )
@@ -301,7 +304,9 @@ def test_an_axis_takes_its_kind_from_the_trials_searched(tmp_path):
     both = [dataclasses.replace(whole[0], axes={"RATE": 0.5}), *whole]
     assert Axis.parse("RATE=2:8", whole) == Axis("RATE", 2, 8, False, True)
     assert Axis.parse("RATE=0.1:1:log", both) == Axis("RATE", 0.1, 1.0, True, False)
-    with pytest.raises(LaunchError, match="no axis of numbers 'arch'; such are: RATE"):
+    with pytest.raises(
+        LaunchError, match="no chosen trial has an axis of numbers 'arch'; such are: RATE"
+    ):
         Axis.parse("arch=0:1", whole)
 
 

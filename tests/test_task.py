@@ -157,15 +157,6 @@ def test_an_init_checkpoint_that_is_not_there_is_named(name, sentences, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_without_a_strategy_is_refused(images, tmp_path):
-    params = configure(VISION, model_garden.resnet(images))
-    params.runtime.distribution_strategy = "off"
-    use("lossless")
-    with pytest.raises(CompressionError, match="set it to one_device"):
-        run(params, "train", tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def averaged(checkpoint):
     """The moving averages in a checkpoint, by the end of the variable's name."""
     reader = tf.train.load_checkpoint(checkpoint)
