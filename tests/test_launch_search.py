@@ -11,6 +11,7 @@ from launch import cli, report
 from launch.commands.sweep import run as sweep_run
 from launch.errors import LaunchError
 from launch.search import sampler
+from launch.search.curves import Curves
 from launch.search.goal import Axis, Floor, Outcome
 
 # The fakes reach 0.905 - 0.1 / RATE, as a mean over two seeds, in 125 x RATE bytes.
@@ -308,6 +309,14 @@ def test_an_axis_takes_its_kind_from_the_trials_searched(tmp_path):
         LaunchError, match="no chosen trial has an axis of numbers 'arch'; such are: RATE"
     ):
         Axis.parse("arch=0:1", whole)
+
+
+def test_axes_that_no_trial_has_together_are_refused(tmp_path):
+    trial, *_ = (trial for trial in plan(write_files(tmp_path)) if "RATE" in trial.axes)
+    other = dataclasses.replace(trial, axes={"BITS": 2})
+    axes = [RATE, Axis("BITS", 2, 8, log=False, is_integer=True)]
+    with pytest.raises(LaunchError, match="no trial has RATE and BITS; see `kwc sweep plan`"):
+        Curves([trial, other], axes)
 
 
 def test_a_search_of_whole_numbers_asks_for_no_others(kwc, tmp_path, ran):

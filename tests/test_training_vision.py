@@ -33,20 +33,14 @@ FAMILIES = [
     ("movinet_kinetics600", MOVINET, "accuracy"),
 ]
 
+pytestmark = pytest.mark.usefixtures("as_new_process")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records")
     vision.write(folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def clean():
-    """Gin as a new process has it."""
-    gin.clear_config()
-    yield
-    gin.clear_config()
 
 
 @pytest.mark.filterwarnings("ignore:The initializer:UserWarning")  # YOLOv7 shares one.

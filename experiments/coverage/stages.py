@@ -22,7 +22,7 @@ from kwc.reparameterize import swap_class
 _BATCH = "batch"
 _KB = 1024
 _LONGEST_REASON = 300
-_WRAPPER = "Exception encountered when calling"
+_WRAPPERS = ("in user code:", "Exception encountered when calling")
 
 
 def params(experiment: str, data: pathlib.Path) -> ExperimentConfig:
@@ -120,10 +120,13 @@ def _plain(tensor: tf.Tensor) -> np.ndarray:
 
 def _reason(error: Exception) -> str:
     """An error in one line: the innermost, where a traced function or layers wrap it."""
-    whole = f"{type(error).__name__}: {error}"
-    named = [line for line in _lines(whole) if re.match(r"\w+(Error|Exception): ", line)]
-    causes = [line for line in named if "in user code:" not in line and _WRAPPER not in line]
-    return (causes or named or _lines(whole))[-1][:_LONGEST_REASON]
+    lines = _lines(f"{type(error).__name__}: {error}")
+    causes = [
+        line
+        for line in lines
+        if re.match(r"\w+(Error|Exception): ", line) and not any(w in line for w in _WRAPPERS)
+    ]
+    return (causes or lines)[-1][:_LONGEST_REASON]
 
 
 def _lines(text: object) -> list[str]:

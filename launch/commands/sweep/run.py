@@ -160,11 +160,12 @@ def check_trial(config: str) -> None:
 def _check(executor: executors.Executor, todo: Sequence[Trial]) -> None:
     """Finds every config that cannot run before any trial has cost time."""
     # Seeds of one point differ in nothing that could be wrong.
-    points = {(trial.kind, repr(trial.axes)): trial for trial in reversed(todo)}
-    firsts = list(reversed(points.values()))
+    points: dict[tuple[str, str], Trial] = {}
+    for trial in todo:
+        points.setdefault((trial.kind, repr(trial.axes)), trial)
     find_error = functools.partial(_error, check_trial)
-    errors = executor.map(find_error, [trial.config for trial in firsts])
-    for trial, error in zip(firsts, errors, strict=True):
+    errors = executor.map(find_error, [trial.config for trial in points.values()])
+    for trial, error in zip(points.values(), errors, strict=True):
         if error is not None:
             raise LaunchError(f"{trial.describe()} cannot run, so nothing was started: {error}")
 
