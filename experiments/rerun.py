@@ -6,13 +6,18 @@
 A trial that starts from a dense baseline finds it beside its own folder, as `../<id>`: rerun the
 baseline first, into the folder of that name. Run it where the sweep ran, for the prepared data is
 found from there. The folder ends up with the checkpoints, `model.kwc` and `result.json`; with the
-same versions on the same machine the artifact has the same bytes.
+same versions on the same machine the artifact has the same bytes. The bytes depend on the number of
+threads too: it is taken from the `result.json` beside the config, where there is one.
 """
 
+import contextlib
+import json
 import pathlib
 import sys
 
 from absl import app, flags
+
+from experiments import threads
 
 _CONFIG = flags.DEFINE_string("config", None, "the config.gin of a trial.")
 _FOLDER = flags.DEFINE_string("folder", None, "folder to write; a new one, or one to go on with.")
@@ -24,6 +29,10 @@ def main(argv: list[str]) -> None:
     config, folder = pathlib.Path(_CONFIG.value), pathlib.Path(_FOLDER.value)
     if not config.is_file():
         sys.exit(f"There is no {config}.")
+    # A result of an earlier version does not say.
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        result = json.loads(config.with_name("result.json").read_text())
+        threads.limit(result["provenance"]["hardware"]["threads"])
     # TensorFlow takes seconds to import: not for --help or a misspelt path.
     from experiments import runner, trial
     from kwc.compressor import CompressionError

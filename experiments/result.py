@@ -18,6 +18,7 @@ import psutil
 import tensorflow as tf
 import tf_keras
 
+from experiments import threads
 from kwc import paths
 from kwc.files import write_atomically
 from kwc.report import Report
@@ -120,12 +121,13 @@ def write(folder: pathlib.Path, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hardware() -> dict[str, Any]:
-    """What the trial ran on: the processor, its logical cores, memory in 10^9 bytes, the GPUs."""
+    """What the trial ran on: processor, logical cores, threads, memory in 10^9 bytes, GPUs."""
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     return {
         "cpu": _processor(),
         "cores": psutil.cpu_count(),
+        "threads": threads.count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpus": [detail.get("device_name", "unknown") for detail in details],
     }

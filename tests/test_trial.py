@@ -15,7 +15,7 @@ from official.core import task_factory
 
 import kwc
 from experiments import data as prepared_data
-from experiments import events, runner, trial
+from experiments import events, runner, threads, trial
 from kwc.compressor import CompressionError
 from kwc.spec import SpecError
 from launch import gin_merge
@@ -160,6 +160,7 @@ def test_a_result_names_the_machine_and_the_packages(dense):
     provenance = read_result(dense)["provenance"]
     hardware = provenance["hardware"]
     assert hardware["cores"] == os.cpu_count()
+    assert hardware["threads"] == threads.count()
     assert hardware["cpu"] and hardware["memory_gb"] > 0
     assert len(hardware["gpus"]) == len(tf.config.list_physical_devices("GPU"))
     assert provenance["packages"]["tensorflow"] == tf.__version__
@@ -173,6 +174,22 @@ def test_a_trial_is_run_again_by_one_command(data, finetuned, tmp_path):
     assert code == 0, output
     assert "artifact        accuracy 0." in output
     assert read_artifact(tmp_path) == read_artifact(finetuned("quantization"))
+
+
+def test_a_trial_is_run_again_with_as_many_threads(data, finetuned, tmp_path):
+    config = tmp_path / "trial" / "config.gin"
+    config.parent.mkdir()
+    config.write_bytes((finetuned("quantization") / "config.gin").read_bytes())
+    result = {"provenance": {"hardware": {"threads": 1}}}
+    (config.parent / "result.json").write_text(json.dumps(result))
+    first, second = tmp_path / "first", tmp_path / "second"
+    for start, folder in ((config, first), (first / "config.gin", second)):
+        arguments = [f"--config={start}", f"--folder={folder}"]
+        code, output = model_garden.run("experiments.rerun", arguments)
+        assert code == 0, output
+        assert read_result(folder)["provenance"]["hardware"]["threads"] == 1
+        (folder / "config.gin").write_bytes(config.read_bytes())
+    assert read_artifact(first) == read_artifact(second)
 
 
 def test_a_config_that_is_not_there_is_named(tmp_path):

@@ -5,6 +5,7 @@ import pathlib
 import signal
 import socket
 
+from experiments import threads
 from launch.executors import ExecutorError, Resources
 
 
@@ -26,7 +27,6 @@ def prepare(resources: Resources, directory: pathlib.Path) -> None:
     # Ray's handler would raise SystemExit in the job, as if the job had failed by itself.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(directory)
-    threads = str(max(1, int(resources.cpus)))
-    os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = threads
+    threads.limit(max(1, int(resources.cpus)))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
