@@ -13,6 +13,7 @@ from kwc.compression import HANDLE, Compression, Entry
 from kwc.compressor import CompressionError, RefusedError
 from kwc.reparameterize import Reparameterization
 from kwc.spec import Rule, Spec
+from kwc.traced import Seeds
 
 ASYNCHRONOUS = (
     "Under parameter_server each worker takes steps of its own, so that there is no one step for "
@@ -139,13 +140,14 @@ def _plan(
             name="kwc_step",
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
+        seeds = Seeds(clock)
         entries = []
         for weight in weights:
             rule = rules[weight.path]
             reason = _why_not(weight, rule)
             reparameterization = None
             if rule.compressor is not None and not rule.compressor.is_identity and not reason:
-                reparameterization = Reparameterization(weight, rule.compressor, total_steps, clock)
+                reparameterization = Reparameterization(weight, rule.compressor, total_steps, seeds)
             entries.append(Entry(weight, rule, reason, reparameterization))
     return Compression(model, tuple(entries), clock, total_steps, rate_weight)
 

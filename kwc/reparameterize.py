@@ -12,22 +12,21 @@ import copy
 import functools
 import threading
 import types
-import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import tape
 from tensorflow.python.ops import gradients_util
 from tf_keras.src.engine import base_layer_utils
 from tf_keras.src.mixed_precision import autocast_variable
 
+from kwc import traced
 from kwc.compressor import CompressionError, Variables, WeightCompressor, WeightInfo
 from kwc.paths import Holder, Weight
 from kwc.schedules import Step
-
-# Where a graph keeps the weights that were decoded in it, and the clock.
-_READS = "_kwc_reads"
+from kwc.traced import Seeds
 
 # Answers of PossibleTapeGradientTypes.
 _NO_TAPE, _ONE_TAPE = 0, 1
@@ -43,7 +42,7 @@ class Reparameterization(tf.Module):
         weight: the weight to replace.
         compressor: the algorithm.
         total_steps: optimizer steps planned, 0 for post-training compression.
-        clock: int64 variable that counts optimizer steps, shared by the model.
+        seeds: what the weights of the model draw a seed from, at each step a new one.
 
     Raises:
         CompressionError: the algorithm cannot take the shape, the weight holds NaN or infinity,
@@ -51,13 +50,14 @@ class Reparameterization(tf.Module):
     """
 
     def __init__(
-        self, weight: Weight, compressor: WeightCompressor, total_steps: int, clock: tf.Variable
+        self, weight: Weight, compressor: WeightCompressor, total_steps: int, seeds: Seeds
     ):
         name = weight.variable.name.split(":")[0]
         super().__init__(name="kwc")
         self.info: WeightInfo = weight.info
         self.compressor = compressor
-        self._clock = clock
+        self._clock = seeds.clock  # Tracked here, it is in checkpoints.
+        self._seed = seeds.add(self.info.path)
         self._autocast = isinstance(weight.variable, autocast_variable.AutoCastVariable)
         compressor.check(self.info)
         value = finite(weight.variable.numpy(), self.info.path).astype(np.float32)
@@ -98,9 +98,8 @@ class Reparameterization(tf.Module):
 
     def read(self) -> Variables:
         """Returns the current values as tensors."""
-        return Variables(
-            *({key: tf.convert_to_tensor(v) for key, v in part.items()} for part in self._parts())
-        )
+        params = {key: tf.convert_to_tensor(v) for key, v in self.params.items()}
+        return Variables(params, {key: traced.read_once(v) for key, v in self.state.items()})
 
     def _parts(self) -> tuple[dict[str, tf.Variable], dict[str, tf.Variable]]:
         return dict(self.params), dict(self.state)
@@ -114,10 +113,8 @@ class Reparameterization(tf.Module):
         return tf.cast(self.project(training), self.info.dtype)
 
     def _project(self, variables: Variables, training: bool | tf.Tensor | None) -> tf.Tensor:
-        weight_seed = zlib.crc32(self.info.path.encode()) >> 1
-        seed = tf.stack([weight_seed, self._now()])
         return self.compressor.project(
-            variables, self.info, False if training is None else training, seed
+            variables, self.info, False if training is None else training, self._seed()
         )
 
     def __call__(self) -> tf.Tensor:
@@ -135,31 +132,20 @@ class Reparameterization(tf.Module):
         """
         if tf.executing_eagerly():
             return self.weight(training)
-        reads, key = _reads(), (id(self), threading.get_ident())
-        variables = self.read()
-        writes = _possible_writes([*variables.params.values(), *variables.state.values()])
+        reads, key = traced.cache(), (id(self), threading.get_ident())
         if key in reads:
-            known, mode, before = reads[key]
-            current = writes == before and (training is None or training is mode)
-            if current and _tapes_see(known, variables):
+            known, mode, values, before = reads[key]
+            current = traced.possible_writes(values) == before and (
+                training is None or training is mode
+            )
+            if current and _tapes_see(known, self.params.values()):
                 return known
+        variables = self.read()
+        values = [*variables.params.values(), *variables.state.values()]
+        writes = traced.possible_writes(values)
         weight = tf.cast(self._project(variables, training), self.info.dtype)
-        reads[key] = weight, training, writes
+        reads[key] = weight, training, values, writes
         return weight
-
-    def _now(self) -> tf.Tensor:
-        """The clock, an int32 scalar, read once for all weights in one traced step."""
-        if tf.executing_eagerly():
-            return tf.cast(self._clock, tf.int32)
-        reads, key = _reads(), (id(self._clock), threading.get_ident())
-        if key in reads:
-            now, read, before = reads[key]
-            if _possible_writes([read]) == before:
-                return now
-        read = tf.convert_to_tensor(self._clock)
-        now = tf.cast(read, tf.int32)
-        reads[key] = now, read, _possible_writes([read])
-        return now
 
     def assign(self, new: Variables, old: Variables) -> None:
         """Writes the values that are not the same tensors as before."""
@@ -179,31 +165,16 @@ def _param_name(weight: str, key: str) -> str:
     return f"{weight}/kwc_{'/'.join(words)}" if words else weight
 
 
-def _reads() -> dict[tuple[int, int], Any]:
-    """What has been read so far in the graph that is traced, by object and by thread."""
-    graph = tf.compat.v1.get_default_graph()
-    if not hasattr(graph, _READS):
-        setattr(graph, _READS, {})
-    return getattr(graph, _READS)
-
-
-def _possible_writes(reads: Iterable[tf.Tensor]) -> int:
-    """Counts the operations of the graph that take a variable that was read and do not read it."""
-    return sum(
-        consumer.type != "ReadVariableOp"
-        for read in reads
-        for consumer in read.op.inputs[0].consumers()
-    )
-
-
-def _tapes_see(weight: tf.Tensor, variables: Variables) -> bool:
-    """Whether each tape that watches the params would see them through a decoded weight.
+def _tapes_see(weight: tf.Tensor, params: Iterable[tf.Variable]) -> bool:
+    """Whether each tape that would watch the params sees them through a decoded weight.
 
     There is no list of the tapes, only whether none, one or more of them watch a tensor.
     """
+    for v in params:
+        tape.variable_accessed(v)
     watching = gradients_util.PossibleTapeGradientTypes
-    params = watching(list(variables.params.values()))
-    return params in (_NO_TAPE, _ONE_TAPE) and params == watching([weight])
+    there = watching([v.handle for v in params])
+    return there in (_NO_TAPE, _ONE_TAPE) and there == watching([weight])
 
 
 def finite(value: np.ndarray, path: str) -> np.ndarray:

@@ -19,7 +19,7 @@ FLOORS = [
     ["kwc.algorithms", "kwc.coding"],
     ["kwc.spec", "kwc.artifact"],
     ["kwc.runtime"],
-    ["kwc.paths"],
+    ["kwc.paths", "kwc.traced"],
     ["kwc.reparameterize"],
     ["kwc.optimizer"],
     ["kwc.report"],
