@@ -82,7 +82,12 @@ class Trained:
             kwc.compress(model, spec, total_steps=params.trainer.train_steps).attach(optimizer)
         self.compress_seconds = time.perf_counter() - start
         metrics = task.build_metrics()
-        self._batch = next(iter(task.build_inputs(params.task.train_data)))
+        size = params.task.train_data.global_batch_size
+        # Model Garden's dummy input holds one example, whatever the batch size.
+        self._batch = tf.nest.map_structure(
+            lambda x: tf.repeat(x, size // len(x), axis=0),
+            next(iter(task.build_inputs(params.task.train_data))),
+        )
         self._step = tf.function(
             lambda batch: task.train_step(batch, model, optimizer, metrics)["loss"]
         )
