@@ -111,21 +111,25 @@ def experiment_of(arch: str) -> trial.Experiment:
     return gin.get_configurable(trial.Experiment)()
 
 
-def trace_seconds(arch: str, algorithm: str | None) -> float:
-    """Seconds to trace and to set up the train step, a median over new processes."""
+def trace_seconds(arch: str, algorithm: str) -> tuple[float, float]:
+    """Seconds to trace and to set up the train step, plain and compressed.
+
+    Both are medians over new processes, which take turns.
+    """
+    turns = [None, algorithm] * _TRACES.value
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context, max_tasks_per_child=1) as process:
-        count = _TRACES.value
-        return statistics.median(process.map(_trace_seconds, [arch] * count, [algorithm] * count))
+        seconds = list(process.map(_trace_seconds, [arch] * len(turns), turns))
+    return statistics.median(seconds[::2]), statistics.median(seconds[1::2])
 
 
 def _trace_seconds(arch: str, algorithm: str | None) -> float:
     return Trained(experiment_of(arch), ALGORITHMS.get(algorithm)).trace_seconds
 
 
-def compare(arch: str, algorithm: str, plain_trace: float) -> Row:
-    """Times one algorithm on one architecture, whose plain model was traced in `plain_trace` s."""
-    compressed_trace = trace_seconds(arch, algorithm)
+def compare(arch: str, algorithm: str) -> Row:
+    """Times one algorithm on one architecture."""
+    plain_trace, compressed_trace = trace_seconds(arch, algorithm)
     tf_keras.backend.clear_session()
     experiment = experiment_of(arch)
     plain = Trained(experiment, None)
@@ -152,9 +156,8 @@ def compare(arch: str, algorithm: str, plain_trace: float) -> Row:
 
 def main(_) -> None:
     """Prints the table and writes the file."""
-    plain = {arch: trace_seconds(arch, None) for arch in _ARCH.value}
     pairs = [(arch, algorithm) for arch in _ARCH.value for algorithm in _ALGORITHM.value]
-    rows = [compare(*pair, plain[pair[0]]) for pair in track(pairs, "comparing")]
+    rows = [compare(*pair) for pair in track(pairs, "comparing")]
     table = Table("arch", "algorithm", "plain ms", "compressed ms", "step ratio", "trace ratio")
     for row in rows:
         table.add_row(
