@@ -92,9 +92,15 @@ class WeightCompressor:
     The defaults describe an algorithm that trains the weight as it is and stores it exactly.
     Methods called while a graph is traced (`project`, `penalty`, `update`) use TensorFlow;
     `init` and `compress` use NumPy; `decompress` uses only the operations of `kwc.ops`.
+
+    Attributes:
+        name: what artifacts call the algorithm; by default the class's name in snake_case.
+        statistics: names of what `init` wants to know of the weight's use on calibration data:
+            `input_moment`, `output_moment`, or both.
     """
 
     name: ClassVar[str] = "weight_compressor"
+    statistics: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -108,13 +114,23 @@ class WeightCompressor:
         """Returns the shape of each array of `Variables.params`."""
         return {"weight": info.shape}
 
-    def init(self, weight: np.ndarray, info: WeightInfo, step: Step) -> Variables:
+    def init(
+        self,
+        weight: np.ndarray,
+        info: WeightInfo,
+        step: Step,
+        statistics: Mapping[str, np.ndarray],
+    ) -> Variables:
         """Builds the variables from the pretrained weight. Called once per weight.
 
         Args:
             weight: float32 array of `info.shape`.
             info: the weight's shape and axes.
             step: `index` 0; `total` 0 for post-training compression.
+            statistics: those of `self.statistics` that are known, float32. In the matrix view of
+                `info.matrix_shape`, `input_moment` is the mean of x x^T over the rows x that
+                multiply the weight, [rows, rows] or only its diagonal, [rows]; `output_moment` that
+                of g g^T over the gradients g of the outputs, [columns, columns] or [columns].
 
         Returns:
             Variables of float32 params and of state of any dtype, as arrays.
@@ -214,6 +230,10 @@ class Chain(WeightCompressor):
             raise CompressionError(f"A chain needs two or more algorithms; got {self.links}.")
 
     @property
+    def statistics(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for link in self.links for name in link.statistics))
+
+    @property
     def _first(self) -> WeightCompressor:
         return self.links[0]
 
@@ -261,11 +281,18 @@ class Chain(WeightCompressor):
             for key, shape in self._rest.param_shapes(inner).items()
         }
 
-    def init(self, weight: np.ndarray, info: WeightInfo, step: Step) -> Variables:
-        first = self._first.init(weight, info, step)
+    def init(
+        self,
+        weight: np.ndarray,
+        info: WeightInfo,
+        step: Step,
+        statistics: Mapping[str, np.ndarray],
+    ) -> Variables:
+        first = self._first.init(weight, info, step, statistics)
         params, state = {}, dict(first.state)
         for name, inner in self._infos(info).items():
-            rest = self._rest.init(np.asarray(first.params[name]), inner, step)
+            known = statistics if inner.shape == info.shape else {}
+            rest = self._rest.init(np.asarray(first.params[name]), inner, step, known)
             params |= {f"{name}/{key}": x for key, x in rest.params.items()}
             state |= {f"{name}/{key}": x for key, x in rest.state.items()}
         return Variables(params, state)

@@ -147,7 +147,9 @@ def _plan(
             reason = _why_not(weight, rule)
             reparameterization = None
             if rule.compressor is not None and not rule.compressor.is_identity and not reason:
-                reparameterization = Reparameterization(weight, rule.compressor, total_steps, seeds)
+                reparameterization = Reparameterization(
+                    weight, rule.compressor, total_steps, seeds, {}
+                )
             entries.append(Entry(weight, rule, reason, reparameterization))
     return Compression(model, tuple(entries), clock, total_steps, rate_weight)
 

@@ -12,7 +12,7 @@ import copy
 import functools
 import threading
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class Reparameterization(tf.Module):
         compressor: the algorithm.
         total_steps: optimizer steps planned, 0 for post-training compression.
         seeds: what the weights of the model draw a seed from, at each step a new one.
+        statistics: those that calibration found of what the algorithm declares.
 
     Raises:
         CompressionError: the algorithm cannot take the shape, the weight holds NaN or infinity,
@@ -50,7 +51,12 @@ class Reparameterization(tf.Module):
     """
 
     def __init__(
-        self, weight: Weight, compressor: WeightCompressor, total_steps: int, seeds: Seeds
+        self,
+        weight: Weight,
+        compressor: WeightCompressor,
+        total_steps: int,
+        seeds: Seeds,
+        statistics: Mapping[str, np.ndarray],
     ):
         name = weight.variable.name.split(":")[0]
         super().__init__(name="kwc")
@@ -61,7 +67,7 @@ class Reparameterization(tf.Module):
         self._autocast = isinstance(weight.variable, autocast_variable.AutoCastVariable)
         compressor.check(self.info)
         value = finite(weight.variable.numpy(), self.info.path).astype(np.float32)
-        initial = compressor.init(value, self.info, Step(0, total_steps))
+        initial = compressor.init(value, self.info, Step(0, total_steps), statistics)
         # Replicas see different batches; what an update makes of the first one's is everyone's.
         create = functools.partial(
             tf.Variable, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA

@@ -26,7 +26,7 @@ class Tracked(WeightCompressor):
     deterministic; the first one's counts.
     """
 
-    def init(self, weight, info, step):
+    def init(self, weight, info, step, statistics):
         return Variables({"weight": weight}, {"gradient": np.zeros(info.shape, np.float32)})
 
     def penalty(self, v, info):

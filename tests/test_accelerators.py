@@ -100,7 +100,7 @@ def test_an_overflow_that_no_scaling_catches_makes_no_artifact(images, tmp_path)
 class Watching(WeightCompressor):
     """Sums up what it is told of the gradients."""
 
-    def init(self, weight, info, step):
+    def init(self, weight, info, step, statistics):
         return Variables({"weight": weight}, {"sum": np.zeros(info.shape, np.float32)})
 
     def update(self, v, info, step, gradients):

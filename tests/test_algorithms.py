@@ -20,7 +20,7 @@ ROW = WeightInfo("dense/kernel", (4, 1))
 
 def initial(compressor, weight, info=ROW, total=0):
     weight = np.array(weight, np.float32).reshape(info.shape)
-    v = compressor.init(weight, info, Step(0, total))
+    v = compressor.init(weight, info, Step(0, total), {})
     return Variables(*({key: tf.constant(x) for key, x in part.items()} for part in v))
 
 
@@ -291,7 +291,7 @@ def test_a_small_weight_has_a_codebook_of_its_size(values):
     info = WeightInfo("dense/kernel", weight.shape)
     compressor = Clustering(16)
     compressor.check(info)
-    variables = compressor.init(weight, info, Step(0, 0))
+    variables = compressor.init(weight, info, Step(0, 0), {})
     assert variables.params["centroids"].shape == (weight.size,)
     packed = compressor.compress(variables, info)
     np.testing.assert_array_equal(packed["codebook"][packed["indices"]], weight)

@@ -10,8 +10,8 @@ import tensorflow as tf
 from algorithms import INFOS, ROWS, Row, distinct
 
 from kwc import artifact
-from kwc.algorithms import by_name
-from kwc.compressor import Variables
+from kwc.algorithms import Lossless, LowRank, by_name
+from kwc.compressor import Variables, WeightCompressor
 from kwc.ops import NumpyOps, TensorFlowOps
 from kwc.schedules import Step
 
@@ -47,7 +47,7 @@ def tensors(v):
 
 def trained(compressor, info, weight):
     """The variables after a few steps that move every param."""
-    v = tensors(compressor.init(weight, info, Step(0, STEPS)))
+    v = tensors(compressor.init(weight, info, Step(0, STEPS), {}))
     rng = np.random.default_rng(1)
     for index in range(1, STEPS + 1):
         noise = {key: rng.normal(0, 0.1, x.shape).astype(np.float32) for key, x in v.params.items()}
@@ -85,7 +85,7 @@ def test_decoding_gives_what_was_trained(row, info, start):
 @rows
 @infos
 def test_post_training_compression_keeps_the_promise(row, info):
-    v = tensors(row.compressor.init(pretrained(info), info, Step(0, 0)))
+    v = tensors(row.compressor.init(pretrained(info), info, Step(0, 0), {}))
     packed = row.compressor.compress(v, info)
     assert row.promise(row.compressor.decompress(NumpyOps, packed, info), info)
 
@@ -100,7 +100,7 @@ def test_training_keeps_the_promise(row, info):
 @rows
 @infos
 def test_a_gradient_reaches_every_param(row, info):
-    v = tensors(row.compressor.init(pretrained(info), info, Step(0, STEPS)))
+    v = tensors(row.compressor.init(pretrained(info), info, Step(0, STEPS), {}))
     upstream = tf.constant(pretrained(info, seed=2))
     with tf.GradientTape() as tape:
         tape.watch(v.params)
@@ -138,7 +138,7 @@ def test_the_compiler_agrees(row):
 @rows
 @infos
 def test_params_have_the_shapes_that_are_told(row, info):
-    v = row.compressor.init(pretrained(info), info, Step(0, STEPS))
+    v = row.compressor.init(pretrained(info), info, Step(0, STEPS), {})
     shapes = {name: np.shape(x) for name, x in v.params.items()}
     assert shapes == row.compressor.param_shapes(info)
 
@@ -163,7 +163,7 @@ def test_an_instance_serves_many_weights(row):
 def test_inputs_are_not_changed(row):
     info = INFOS[0]
     weight = pretrained(info)
-    row.compressor.init(weight, info, Step(0, STEPS))
+    row.compressor.init(weight, info, Step(0, STEPS), {})
     np.testing.assert_array_equal(weight, pretrained(info))
     v = trained(row.compressor, info, weight)
     before = [{key: x.numpy() for key, x in part.items()} for part in v]
@@ -194,3 +194,25 @@ def test_hyperparameters_cannot_be_changed(row):
     for field in dataclasses.fields(row.compressor):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(row.compressor, field.name, None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Told(WeightCompressor):
+    """Keeps the trace of each moment that it was told."""
+
+    statistics = ("input_moment",)
+
+    def init(self, weight, info, step, statistics):
+        traces = {name: np.trace(moment) for name, moment in statistics.items()}
+        return Variables({"weight": weight}, traces)
+
+
+def test_a_chain_tells_its_links_what_holds_for_them():
+    moment = {"input_moment": np.eye(16, dtype=np.float32)}
+    info = INFOS[0]
+    same, smaller = Lossless() >> Told(), LowRank(0.5) >> Told()
+    assert same.statistics == ("input_moment",)
+    assert Lossless().statistics == ()
+    step = Step(0, STEPS)
+    assert same.init(pretrained(info), info, step, moment).state == {"weight/input_moment": 16}
+    assert smaller.init(pretrained(info), info, step, moment).state == {}

@@ -24,7 +24,7 @@ Y = np.random.default_rng(1).normal(size=(8, 3)).astype(np.float32)
 class Squares(WeightCompressor):
     """Expects as many bits as the sum of squares of the weight, and remembers gradients."""
 
-    def init(self, weight, info, step):
+    def init(self, weight, info, step, statistics):
         return Variables({"weight": weight}, {"gradient": np.zeros(info.shape, np.float32)})
 
     def penalty(self, v, info):

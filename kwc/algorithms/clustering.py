@@ -43,7 +43,7 @@ class Clustering(WeightCompressor):
     def param_shapes(self, info: WeightInfo) -> dict[str, tuple[int, ...]]:
         return {"centroids": (self._size(info),)}
 
-    def init(self, weight, info, step) -> Variables:
+    def init(self, weight, info, step, statistics) -> Variables:
         values = np.sort(weight[weight != 0] if np.any(weight) else weight, axis=None)
         centroids = kmeans(values, self._size(info), self.iterations)
         return Variables(

@@ -61,7 +61,7 @@ class LowRank(WeightCompressor):
         rows, columns = info.matrix_shape
         return {"u": (rows, self._rank(info)), "v": (self._rank(info), columns)}
 
-    def init(self, weight, info, step) -> Variables:
+    def init(self, weight, info, step, statistics) -> Variables:
         rank = self._rank(info)
         matrix = kwc_ops.to_matrix(kwc_ops.NumpyOps, weight, info)
         u, s, v = np.linalg.svd(matrix, full_matrices=False)

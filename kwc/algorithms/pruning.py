@@ -38,7 +38,7 @@ class Pruning(WeightCompressor):
                 f"Pruning(sparsity={final}) cannot be for {info.path}: a fraction in [0, 1)."
             )
 
-    def init(self, weight, info, step) -> Variables:
+    def init(self, weight, info, step, statistics) -> Variables:
         sparsity = schedules.as_schedule(self.sparsity)(step)
         mask = largest(tf.constant(weight), sparsity).numpy()
         return Variables(params={"weight": weight * mask}, state={"mask": mask})

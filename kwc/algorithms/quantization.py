@@ -42,7 +42,7 @@ class Quantization(WeightCompressor):
                 "to 8."
             )
 
-    def init(self, weight, info, step) -> Variables:
+    def init(self, weight, info, step, statistics) -> Variables:
         axes = reduced_axes(info)
         ratios = np.linspace(0.3, 1.0, 36, dtype=np.float32) / self._largest
         errors = []
