@@ -14,6 +14,7 @@ import tf_keras
 from kwc import artifact, optimizer, paths, report
 from kwc.compressor import CompressionError, WeightCompressor
 from kwc.reparameterize import Reparameterization, finite, inject, swap_class
+from kwc.schedules import Schedule, as_schedule
 from kwc.spec import Rule
 
 HANDLE = "_kwc_compression"
@@ -121,7 +122,7 @@ class Compression:
         entries: every weight of the model.
         clock: int64 variable.
         total_steps: optimizer steps planned.
-        rate_weight: loss per expected bit per weight of the model.
+        rate_weight: loss per expected bit per weight of the model, a number or a schedule.
     """
 
     def __init__(
@@ -130,13 +131,13 @@ class Compression:
         entries: tuple[Entry, ...],
         clock: tf.Variable,
         total_steps: int,
-        rate_weight: float,
+        rate_weight: float | Schedule,
     ):
         self.model = model
         self.clock = clock
         self.entries = entries
         self._total_steps = total_steps
-        self._rate_weight = rate_weight
+        self._rate_weight = as_schedule(rate_weight)
         self._attached: list[tuple[Any, Callable[[], None]]] = []
         self._withdraw: Callable[[], None] = lambda: None
         self._class = type(model)
@@ -188,7 +189,8 @@ class Compression:
             self.reparameterizations,
             self.clock,
             self._total_steps,
-            self._rate_weight / weights,
+            self._rate_weight,
+            weights,
         )
         self._attached.append((keras_optimizer, detach))
 

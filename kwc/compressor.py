@@ -157,6 +157,14 @@ class WeightCompressor:
         """Returns the expected bits of this weight, a float32 scalar, or None for no penalty."""
         return None
 
+    def learning_rates(self, info: WeightInfo) -> dict[str, float]:
+        """Returns the multiple of the optimizer's learning rate for some params, by name.
+
+        The change that the optimizer makes to such a param is multiplied, whichever optimizer it
+        is. It is meant for few elements, such as steps and probabilities.
+        """
+        return {}
+
     def update(
         self, v: Variables, info: WeightInfo, step: Step, gradients: Mapping[str, tf.Tensor]
     ) -> Variables:
@@ -310,6 +318,15 @@ class Chain(WeightCompressor):
             terms.append(self._first.penalty(projected, info))
         terms = [term for term in terms if term is not None]
         return tf.add_n(terms) if terms else None
+
+    def learning_rates(self, info: WeightInfo) -> dict[str, float]:
+        multiples = {}
+        for name, inner in self._infos(info).items():
+            rest = self._rest.learning_rates(inner)
+            own = self._first.learning_rates(info).get(name, 1.0)
+            shapes = self._rest.param_shapes(inner)
+            multiples |= {f"{name}/{key}": own * rest.get(key, 1.0) for key in shapes}
+        return multiples
 
     def update(
         self, v: Variables, info: WeightInfo, step: Step, gradients: Mapping[str, tf.Tensor]

@@ -12,6 +12,7 @@ from kwc import artifact, paths, report
 from kwc.compression import HANDLE, Compression, Entry
 from kwc.compressor import CompressionError, RefusedError
 from kwc.reparameterize import Reparameterization
+from kwc.schedules import Schedule
 from kwc.spec import Rule, Spec
 from kwc.traced import Seeds
 
@@ -26,7 +27,7 @@ def compress(
     model: tf_keras.layers.Layer,
     spec: Spec,
     total_steps: int = 0,
-    rate_weight: float = 0.0,
+    rate_weight: float | Schedule = 0.0,
 ) -> Compression:
     """Compresses the weights of a built model in place; train it as usual afterwards.
 
@@ -34,7 +35,8 @@ def compress(
         model: any built tf_keras model or layer, with its pretrained weights.
         spec: the rules; every weight must match one.
         total_steps: optimizer steps that will follow; 0 for post-training compression.
-        rate_weight: loss per expected bit per weight of the model, for algorithms with a penalty.
+        rate_weight: loss per expected bit per weight of the model, for algorithms with a penalty: a
+            number, or a schedule such as `kwc.schedules.PiecewiseLinear`.
 
     Returns:
         A handle for reports and training loops of your own. The model keeps it too.
@@ -123,7 +125,10 @@ def handle_of(model: tf_keras.layers.Layer) -> Compression:
 
 
 def _plan(
-    model: tf_keras.layers.Layer, spec: Spec, total_steps: int = 0, rate_weight: float = 0.0
+    model: tf_keras.layers.Layer,
+    spec: Spec,
+    total_steps: int = 0,
+    rate_weight: float | Schedule = 0.0,
 ) -> Compression:
     """Decides how each weight is compressed; the model is not touched."""
     _check_compressible(model)

@@ -1,4 +1,4 @@
-"""What compression adds to an optimizer's step: the rate's gradient before, updates after."""
+"""What compression adds to an optimizer's step: the rate's gradient, learning rates, updates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kwc.compressor import overrides
 from kwc.reparameterize import Reparameterization, swap_class
-from kwc.schedules import Step
+from kwc.schedules import Constant, Schedule, Step
 
 
 def attach(
@@ -17,7 +17,8 @@ def attach(
     reparameterizations: Sequence[Reparameterization],
     clock: tf.Variable,
     total_steps: int,
-    rate_weight: float,
+    rate_weight: Schedule,
+    weights: int,
 ) -> Callable[[], None]:
     """Extends `optimizer.apply_gradients`, through which every Keras training loop goes.
 
@@ -26,27 +27,35 @@ def attach(
         reparameterizations: the compressed weights.
         clock: int64 variable that is advanced by 1 at each step.
         total_steps: number of steps planned.
-        rate_weight: loss per expected bit; its gradient is shared out among the replicas.
+        rate_weight: loss per expected bit per weight; its gradient is shared out among the
+            replicas.
+        weights: number of weights of the model.
 
     Returns:
         The function that makes the optimizer a plain one again.
     """
     original = type(optimizer)
     penalized = [r for r in reparameterizations if overrides(r.compressor, "penalty")]
+    charged = penalized and rate_weight != Constant(0.0)
+    paced = _paced(reparameterizations)
     updated = [r for r in reparameterizations if overrides(r.compressor, "update")]
 
     def apply_gradients(self, grads_and_vars, *args, **kwargs):
         grads_and_vars = list(grads_and_vars)
-        if penalized and rate_weight:
-            grads_and_vars = _with_penalty(grads_and_vars, penalized, rate_weight)
+        if charged:
+            loss_per_bit = rate_weight(Step(tf.identity(clock), total_steps)) / weights
+            grads_and_vars = _with_penalty(grads_and_vars, penalized, loss_per_bit)
+        before = [tf.identity(v) for v, _ in paced]
         result = original.apply_gradients(self, grads_and_vars, *args, **kwargs)
+        for (v, multiple), old in zip(paced, before, strict=True):
+            v.assign(old + multiple * (v - old))
         clock.assign_add(1)
         gradients = {v.ref(): gradient for gradient, v in grads_and_vars}
         step = Step(tf.identity(clock), total_steps)
         for r in updated:
-            before = r.read()
-            after = r.compressor.update(before, r.info, step, _Gradients(r, gradients))
-            r.assign(after, before)
+            current = r.read()
+            after = r.compressor.update(current, r.info, step, _Gradients(r, gradients))
+            r.assign(after, current)
         return result
 
     def detach():
@@ -68,15 +77,27 @@ def expected_bits(reparameterizations: Sequence[Reparameterization]) -> tf.Tenso
     return tf.add_n([tf.zeros([]), *(term for term in terms if term is not None)])
 
 
+def _paced(
+    reparameterizations: Sequence[Reparameterization],
+) -> list[tuple[tf.Variable, float]]:
+    """The params with learning rates of their own, each with its multiple of the optimizer's."""
+    return [
+        (r.params[name], multiple)
+        for r in reparameterizations
+        for name, multiple in r.compressor.learning_rates(r.info).items()
+        if multiple != 1.0
+    ]
+
+
 def _with_penalty(
     grads_and_vars: list[tuple[tf.Tensor, tf.Variable]],
     reparameterizations: Sequence[Reparameterization],
-    rate_weight: float,
+    loss_per_bit: float | tf.Tensor,
 ) -> list[tuple[tf.Tensor, tf.Variable]]:
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     params = [v for r in reparameterizations for v in r.trainable_variables]
     with tf.GradientTape() as tape:
-        loss = expected_bits(reparameterizations) * (rate_weight / replicas)
+        loss = expected_bits(reparameterizations) * (loss_per_bit / replicas)
     rate = {
         v.ref(): gradient
         for v, gradient in zip(params, tape.gradient(loss, params), strict=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from etils import epy
@@ -98,6 +100,56 @@ class Polynomial:
 
     def last_change(self, total: int) -> int:
         return math.ceil(self.end * total)
+
+
+@dataclasses.dataclass(frozen=True)
+class PiecewiseLinear:
+    """Straight lines between points.
+
+    >>> rate = PiecewiseLinear([(0, 0), (0.3, 1), (0.85, 1), (0.85, 0.3)], scale=2.0)
+    >>> [round(float(rate(Step(index, total=100))), 3) for index in (0, 15, 84, 85)]
+    [0.0, 1.0, 2.0, 0.6]
+    >>> rate.final
+    0.6
+
+    Attributes:
+        points: fractions of the training, in [0, 1] and ascending, each with a value. The first
+            value holds before its point and the last after it; two points at one time are a jump.
+        scale: factor of all values.
+    """
+
+    points: Sequence[tuple[float, float]]
+    scale: float = 1.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "points", tuple((time, value) for time, value in self.points))
+        times = [time for time, _ in self.points]
+        if not times or times != sorted(times) or times[0] < 0.0 or times[-1] > 1.0:
+            raise ValueError(
+                f"PiecewiseLinear needs points at ascending fractions of the training; got {times}."
+            )
+
+    @property
+    def final(self) -> float:
+        return self.scale * self.points[-1][1]
+
+    def __call__(self, step: Step) -> float | tf.Tensor:
+        if step.total == 0:
+            return self.final
+        value = tf.constant(self.points[0][1], tf.float32)
+        for (begin, before), (end, after) in itertools.pairwise(self.points):
+            if begin == end:
+                passed = tf.cast(step.index >= math.ceil(end * step.total), tf.float32)
+            else:
+                done = tf.cast(step.index, tf.float32) / step.total
+                passed = tf.clip_by_value((done - begin) / (end - begin), 0.0, 1.0)
+            value += (after - before) * passed
+        return tf.where(step.index < self.last_change(step.total), self.scale * value, self.final)
+
+    def last_change(self, total: int) -> int:
+        pairs = itertools.pairwise(self.points)
+        changes = [end for (_, before), (end, after) in pairs if before != after]
+        return math.ceil(max(changes, default=0) * total)
 
 
 def as_schedule(value: float | Schedule) -> Schedule:

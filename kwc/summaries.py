@@ -25,8 +25,9 @@ def scalars(compression: Compression) -> dict[str, float]:
 
     `kwc/bits_per_weight` is an estimate of 8 x file bytes over weights: the penalties where an
     algorithm has one, elsewhere the entropy of the arrays that it would store. `kwc/penalty` is the
-    sum of the penalties in bits, if there is any. `kwc/sparsity` is the fraction of the compressed
-    weights that are zero. Reads the variables outside of any graph, in any distribution strategy.
+    sum of the penalties in bits, if there is any, and `kwc/penalty/PATH` that of one weight.
+    `kwc/sparsity` is the fraction of the compressed weights that are zero. Reads the variables
+    outside of any graph, in any distribution strategy.
     """
     penalties = {entry.weight.path: entry.penalty() for entry in compression.entries}
     known = {path: bits for path, bits in penalties.items() if bits is not None}
@@ -37,6 +38,7 @@ def scalars(compression: Compression) -> dict[str, float]:
     logs = {BITS_PER_WEIGHT: (sum(known.values()) + sum(estimated)) / size}
     if known:
         logs[PENALTY] = sum(known.values())
+        logs |= {f"{PENALTY}/{path}": bits for path, bits in known.items()}
     if compressed := compression.reparameterizations:
         nonzeros = sum(np.count_nonzero(r.project().numpy()) for r in compressed)
         logs[SPARSITY] = 1 - float(nonzeros) / sum(r.info.size for r in compressed)

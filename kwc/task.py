@@ -26,6 +26,7 @@ from kwc import paths, summaries
 from kwc.compressor import CompressionError
 from kwc.reparameterize import swap_class
 from kwc.report import Report
+from kwc.schedules import Schedule
 from kwc.spec import Spec
 
 
@@ -47,7 +48,8 @@ class CompressionTrainer(base_trainer.Trainer):
         dense: a checkpoint, or a folder of checkpoints, that a dense run of the same experiment
             wrote: the whole model starts from it. By default the task initializes the model, from
             its own `init_checkpoint` if it has one.
-        rate_weight: loss per expected bit per weight, for algorithms with a penalty.
+        rate_weight: loss per expected bit per weight, for algorithms with a penalty: a number, or a
+            schedule such as `@schedules.PiecewiseLinear()`.
         replay_input: whether a run that is resumed at step n first reads the n batches that it had
             trained on, so that it goes on with the next one; by default it starts with the first
             ones again, as Model Garden's own trainer does. It costs what reading them costs. The
@@ -67,7 +69,7 @@ class CompressionTrainer(base_trainer.Trainer):
         *args,
         spec: Spec = gin.REQUIRED,
         dense: str = "",
-        rate_weight: float = 0.0,
+        rate_weight: float | Schedule = 0.0,
         replay_input: bool = False,
         **kwargs,
     ):

@@ -20,7 +20,7 @@ keras = tf_keras.layers
 
 @dataclasses.dataclass(frozen=True)
 class Tracked(WeightCompressor):
-    """Has a penalty, remembers the gradient of the step, and clips its param.
+    """Has a penalty and half the learning rate, remembers the gradient, and clips its param.
 
     Its replicas disagree on the update, as they might through an operation that is not
     deterministic; the first one's counts.
@@ -31,6 +31,9 @@ class Tracked(WeightCompressor):
 
     def penalty(self, v, info):
         return tf.reduce_sum(v.params["weight"] ** 2)
+
+    def learning_rates(self, info):
+        return {"weight": 0.5}
 
     def update(self, v, info, step, gradients):
         clipped = tf.clip_by_value(v.params["weight"], -0.4, 0.4)

@@ -6,13 +6,12 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwc import schedules
 from kwc.algorithms import Clustering, LowRank, Pruning, Quantization, by_name, register
 from kwc.algorithms.clustering import kmeans, look_up, nearest
 from kwc.algorithms.pruning import largest
 from kwc.compressor import Chain, CompressionError, Variables, WeightCompressor, WeightInfo
 from kwc.ops import NumpyOps
-from kwc.schedules import Constant, Polynomial, Step
+from kwc.schedules import Polynomial, Step
 
 SEED = tf.constant([0, 0], tf.int32)
 ROW = WeightInfo("dense/kernel", (4, 1))
@@ -300,42 +299,6 @@ def test_a_small_weight_has_a_codebook_of_its_size(values):
 def test_low_rank_refuses_a_weight_that_is_no_matrix():
     with pytest.raises(CompressionError, match=r"dense/bias.*another rule"):
         LowRank(1).check(WeightInfo("dense/bias", (4,), "float32", (), (0,)))
-
-
-@pytest.mark.parametrize("times", [(0.5, 0.5), (0.8, 0.2), (-0.1, 0.5), (0.0, 1.1)])
-def test_a_schedule_ends_after_it_begins(times):
-    with pytest.raises(ValueError, match="0 <= begin < end <= 1"):
-        Polynomial(final=0.5, begin=times[0], end=times[1])
-
-
-# Schedules
-
-
-def test_a_polynomial_by_hand():
-    ramp = Polynomial(final=1.0, initial=0.0, begin=0.2, end=0.6, power=2.0)
-    values = [float(ramp(Step(tf.constant(i, tf.int64), 10))) for i in range(11)]
-    np.testing.assert_allclose(values, [0, 0, 0, 0.4375, 0.75, 0.9375, 1, 1, 1, 1, 1], atol=1e-6)
-    assert ramp.last_change(10) == 6
-
-
-@given(
-    st.floats(0, 0.9), st.floats(0.01, 1), st.floats(0.3, 4), st.integers(1, 5000), st.floats(0, 1)
-)
-def test_a_schedule_is_final_from_its_last_change_on(begin, length, power, total, final):
-    ramp = Polynomial(final=final, begin=begin, end=min(begin + length, 1.0), power=power)
-    last = ramp.last_change(total)
-    assert 0 <= last <= total
-    assert float(ramp(Step(last, total))) == np.float32(final)
-    assert float(ramp(Step(total, total))) == np.float32(final)
-
-
-def test_a_number_is_a_schedule_that_does_not_change():
-    assert schedules.as_schedule(0.5) == Constant(0.5)
-    assert Constant(0.5)(Step(3, 10)) == 0.5
-    assert Constant(0.5).last_change(10) == 0
-    ramp = Polynomial(final=0.5)
-    assert schedules.as_schedule(ramp) is ramp
-    assert ramp(Step(0, 0)) == 0.5
 
 
 # Names

@@ -15,7 +15,7 @@ import kwc
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = [
     ["kwc.schedules", "kwc.ops", "kwc.files"],
-    ["kwc.compressor"],
+    ["kwc.compressor", "kwc.latents"],
     ["kwc.algorithms", "kwc.coding"],
     ["kwc.spec", "kwc.artifact"],
     ["kwc.runtime"],

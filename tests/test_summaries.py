@@ -106,6 +106,7 @@ def test_the_penalty_is_the_bits_of_the_weights_that_have_one(model):
     rest = [w.numpy() for w in model.weights if w is not model.layers[0].kernel]
     logs = summaries.scalars(compress(model, SumOfSquares()))
     assert logs["kwc/penalty"] == pytest.approx(np.sum(kernel**2), rel=1e-5)
+    assert logs["kwc/penalty/dense/kernel"] == logs["kwc/penalty"]
     stored = sum(map(summaries.entropy, rest))
     weights = kernel.size + sum(array.size for array in rest)
     assert logs["kwc/bits_per_weight"] == pytest.approx((logs["kwc/penalty"] + stored) / weights)

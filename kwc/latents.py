@@ -1,0 +1,83 @@
+"""Latent integers: what algorithms share that train small integers against their code length.
+
+A weight is `step * round(weight / step)`. Its step is a power of two to an eighth, of which the
+artifact stores the exponent in one byte.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from etils import epy
+
+from kwc.ops import Ops
+
+with epy.lazy_imports():
+    import tensorflow as tf
+
+STEPS_PER_OCTAVE = 8
+_STEPS = np.exp2(np.arange(-128, 128) / STEPS_PER_OCTAVE).astype(np.float32)
+
+
+def straight_through(exact: tf.Tensor, differentiable: tf.Tensor) -> tf.Tensor:
+    """Returns the value of the first tensor with the gradient of the second.
+
+    Bengio et al., "Estimating or propagating gradients through stochastic neurons"
+    (arXiv:1308.3432). Float32 tensors of one shape.
+    """
+    fixed = tf.stop_gradient(differentiable)
+    # The difference is exactly 0; only its gradient counts.
+    return tf.stop_gradient(exact) + (differentiable - fixed)
+
+
+def round_through(x: tf.Tensor) -> tf.Tensor:
+    """Rounds to whole numbers, ties to even, and passes the gradient through unchanged."""
+    return straight_through(tf.round(x), x)
+
+
+def exponents(log_step: tf.Tensor) -> tf.Tensor:
+    """Returns the eighths of an octave that the artifact stores for natural logarithms of steps.
+
+    Args:
+        log_step: float32 tensor of any shape.
+
+    Returns:
+        Whole numbers from -128 to 127 in a float32 tensor: steps from 2**-16 to 2**15.875.
+    """
+    return tf.clip_by_value(tf.round(log_step * (STEPS_PER_OCTAVE / math.log(2))), -128, 127)
+
+
+def steps(ops: Ops, exponent: Any) -> Any:
+    """Returns the step of each exponent, `2 ** (exponent / 8)`, float32 and bit-equal everywhere.
+
+    Args:
+        ops: NumPy's or TensorFlow's operations.
+        exponent: int8 array of any shape.
+    """
+    return ops.gather(_STEPS, ops.cast(exponent, "int32") + 128)
+
+
+def learned_steps(log_step: tf.Tensor) -> tf.Tensor:
+    """Returns the steps that will be stored, with the gradient of `exp(log_step)`.
+
+    Args:
+        log_step: float32 tensor of any shape, the natural logarithms that are trained.
+    """
+    exact = tf.gather(_STEPS, tf.cast(exponents(log_step), tf.int32) + 128)
+    return tf.stop_gradient(exact) * (1.0 + (log_step - tf.stop_gradient(log_step)))
+
+
+def as_integers(levels: Any) -> np.ndarray:
+    """Returns whole numbers in the narrowest of int8, int16 and int32 that holds them.
+
+    Raises:
+        OverflowError: a number is beyond int32.
+    """
+    levels = np.asarray(levels)
+    largest = np.max(np.abs(levels), initial=0)
+    for dtype in (np.int8, np.int16, np.int32):
+        if largest <= np.iinfo(dtype).max:
+            return levels.astype(dtype)
+    raise OverflowError(f"A level of {largest:g} does not fit into 32 bits.")
