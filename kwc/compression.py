@@ -50,7 +50,7 @@ class Entry:
         """Returns the expected bits of the current value; None without a penalty."""
         if self.reparameterization is None:
             return None
-        bits = self.compressor.penalty(self.reparameterization.read(), self.weight.info)
+        bits = self.reparameterization.penalty()
         return None if bits is None else float(bits)
 
     def pack(self) -> artifact.PackedWeight:

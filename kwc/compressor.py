@@ -153,8 +153,14 @@ class WeightCompressor:
         """
         return v.params["weight"]
 
-    def penalty(self, v: Variables, info: WeightInfo) -> tf.Tensor | None:
-        """Returns the expected bits of this weight, a float32 scalar, or None for no penalty."""
+    def penalty(self, v: Variables, info: WeightInfo, seed: tf.Tensor) -> tf.Tensor | None:
+        """Returns the expected bits of this weight, a float32 scalar, or None for no penalty.
+
+        Args:
+            v: the current variables, as tensors.
+            info: the weight's shape and axes.
+            seed: as `project` takes it.
+        """
         return None
 
     def learning_rates(self, info: WeightInfo) -> dict[str, float]:
@@ -308,14 +314,14 @@ class Chain(WeightCompressor):
     def project(self, v: Variables, info: WeightInfo, training, seed) -> tf.Tensor:
         return self._first.project(self._projected(v, info, training, seed), info, training, seed)
 
-    def penalty(self, v: Variables, info: WeightInfo) -> tf.Tensor | None:
+    def penalty(self, v: Variables, info: WeightInfo, seed: tf.Tensor) -> tf.Tensor | None:
         terms = [
-            self._rest.penalty(self._inner_variables(v, name), inner)
+            self._rest.penalty(self._inner_variables(v, name), inner, seed)
             for name, inner in self._infos(info).items()
         ]
         if overrides(self._first, "penalty"):
-            projected = self._projected(v, info, True, tf.zeros([2], tf.int32))
-            terms.append(self._first.penalty(projected, info))
+            projected = self._projected(v, info, True, seed)
+            terms.append(self._first.penalty(projected, info, seed))
         terms = [term for term in terms if term is not None]
         return tf.add_n(terms) if terms else None
 

@@ -73,7 +73,7 @@ def is_built(optimizer: Any) -> bool:
 
 def expected_bits(reparameterizations: Sequence[Reparameterization]) -> tf.Tensor:
     """Sum of the penalties, a float32 scalar in bits; 0 where no algorithm has one."""
-    terms = [r.compressor.penalty(r.read(), r.info) for r in reparameterizations]
+    terms = [r.penalty() for r in reparameterizations]
     return tf.add_n([tf.zeros([]), *(term for term in terms if term is not None)])
 
 

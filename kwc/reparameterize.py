@@ -118,6 +118,10 @@ class Reparameterization(tf.Module):
         """Returns the weight in its own dtype."""
         return tf.cast(self.project(training), self.info.dtype)
 
+    def penalty(self) -> tf.Tensor | None:
+        """Returns the expected bits of the current values, a float32 scalar; None without any."""
+        return self.compressor.penalty(self.read(), self.info, self._seed())
+
     def _project(self, variables: Variables, training: bool | tf.Tensor | None) -> tf.Tensor:
         return self.compressor.project(
             variables, self.info, False if training is None else training, self._seed()

@@ -24,7 +24,7 @@ class Same(WeightCompressor):
 class Squares(WeightCompressor):
     """Expects as many bits as the sum of squares of the weight."""
 
-    def penalty(self, v, info):
+    def penalty(self, v, info, seed):
         return tf.reduce_sum(v.params["weight"] ** 2)
 
 

@@ -29,7 +29,7 @@ class Tracked(WeightCompressor):
     def init(self, weight, info, step, statistics):
         return Variables({"weight": weight}, {"gradient": np.zeros(info.shape, np.float32)})
 
-    def penalty(self, v, info):
+    def penalty(self, v, info, seed):
         return tf.reduce_sum(v.params["weight"] ** 2)
 
     def learning_rates(self, info):

@@ -105,6 +105,8 @@ def test_a_gradient_reaches_every_param(row, info):
     with tf.GradientTape() as tape:
         tape.watch(v.params)
         loss = tf.reduce_sum(upstream * row.compressor.project(v, info, True, SEED))
+        bits = row.compressor.penalty(v, info, SEED)
+        loss += 0.0 if bits is None else bits
     for name, gradient in tape.gradient(loss, v.params).items():
         assert gradient is not None, name
         assert np.all(np.isfinite(gradient)), name

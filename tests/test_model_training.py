@@ -27,7 +27,7 @@ class Squares(WeightCompressor):
     def init(self, weight, info, step, statistics):
         return Variables({"weight": weight}, {"gradient": np.zeros(info.shape, np.float32)})
 
-    def penalty(self, v, info):
+    def penalty(self, v, info, seed):
         return tf.reduce_sum(v.params["weight"] ** 2)
 
     def update(self, v, info, step, gradients):

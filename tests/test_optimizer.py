@@ -23,13 +23,13 @@ class Scaled(WeightCompressor):
     def param_shapes(self, info):
         return {"weight": info.shape, "scale": ()}
 
-    def init(self, weight, info, step):
+    def init(self, weight, info, step, statistics):
         return Variables({"weight": weight, "scale": np.float32(1)})
 
     def project(self, v, info, training, seed):
         return v.params["weight"] * v.params["scale"]
 
-    def penalty(self, v, info):
+    def penalty(self, v, info, seed):
         return tf.reduce_sum(v.params["weight"]) + v.params["scale"]
 
     def learning_rates(self, info):

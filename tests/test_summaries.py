@@ -28,7 +28,7 @@ keras = tf_keras.layers
 class SumOfSquares(WeightCompressor):
     """Expects one bit for each unit of the squared weight."""
 
-    def penalty(self, v, info):
+    def penalty(self, v, info, seed):
         return tf.reduce_sum(v.params["weight"] ** 2)
 
 
