@@ -6,6 +6,7 @@ Nothing of kwc is imported. Codes become bit patterns, one number at a time, as 
 import math
 
 import zstandard
+from context_reader import decode_context
 
 
 class Bytes:
@@ -43,25 +44,25 @@ def signed(number):
     return number // 2 if number % 2 == 0 else -(number + 1) // 2
 
 
-def decode_raw(data, count, itemsize):
-    assert len(data) == count * itemsize
-    return [int.from_bytes(data[i * itemsize :][:itemsize], "little") for i in range(count)]
+def decode_raw(data, shape, itemsize):
+    assert len(data) == math.prod(shape) * itemsize
+    return [int.from_bytes(data[i:][:itemsize], "little") for i in range(0, len(data), itemsize)]
 
 
-def decode_zstd(data, count, itemsize):
+def decode_zstd(data, shape, itemsize):
     frame = b"\x28\xb5\x2f\xfd" + data
-    return decode_raw(zstandard.ZstdDecompressor().decompress(frame), count, itemsize)
+    return decode_raw(zstandard.ZstdDecompressor().decompress(frame), shape, itemsize)
 
 
-def decode_packed(data, count, itemsize):
+def decode_packed(data, shape, itemsize):
     source = Bytes(data)
     minimum, width = source.zigzag(), source.take(1)[0]
     text = "".join(f"{byte:08b}" for byte in source.data)
-    distances = [int("0" + text[i * width :][:width], 2) for i in range(count)]
+    distances = [int("0" + text[i * width :][:width], 2) for i in range(math.prod(shape))]
     return [(minimum + distance) % 256**itemsize for distance in distances]
 
 
-def decode_ans(data, count, itemsize):
+def decode_ans(data, shape, itemsize):
     source = Bytes(data)
     minimum, size = source.zigzag(), source.varint() + 2
     m, k_levels = divmod(source.take(1)[0], 16)
@@ -76,11 +77,11 @@ def decode_ans(data, count, itemsize):
     starts = [c * (2**24 - size) // cumulative[-1] + i for i, c in enumerate(cumulative)]
 
     stream = source.data + bytes(-len(source.data) % 4)
-    words = decode_raw(stream, len(stream) // 4, 4)
+    words = decode_raw(stream, (len(stream) // 4,), 4)
     state, decoded = 0, []
     while state < 2**32 and words:
         state = state << 32 | words.pop()
-    for _ in range(count):
+    for _ in range(math.prod(shape)):
         r = state % 2**24
         i = next(i for i in range(size) if r < starts[i + 1])
         decoded.append(symbols[i] % 256**itemsize)
@@ -92,18 +93,23 @@ def decode_ans(data, count, itemsize):
     return decoded
 
 
-def decode_planes(data, count, itemsize):
-    source, patterns = Bytes(data), [0] * count
+def decode_planes(data, shape, itemsize, decoders=4):
+    source, patterns = Bytes(data), [0] * math.prod(shape)
     for place in range(itemsize):
-        coder = source.take(1)[0]
+        decode = PLANE_DECODERS[:decoders][source.take(1)[0]]
         code = source.take(source.varint())
-        plane = PLANE_DECODERS[coder](code, count, 1)
+        plane = decode(code, shape, 1)
         patterns = [p + (byte << 8 * place) for p, byte in zip(patterns, plane, strict=True)]
     assert not source.data
     return patterns
 
 
-PLANE_DECODERS = (decode_raw, decode_zstd, decode_packed, decode_ans)
+def decode_floats(data, shape, itemsize):
+    rotated = decode_planes(data, shape, itemsize, decoders=5)
+    return [pattern // 2 + pattern % 2 * 2 ** (8 * itemsize - 1) for pattern in rotated]
+
+
+PLANE_DECODERS = (decode_raw, decode_zstd, decode_packed, decode_ans, decode_context)
 
 DECODERS = {
     "raw": decode_raw,
@@ -111,4 +117,6 @@ DECODERS = {
     "packed": decode_packed,
     "ans": decode_ans,
     "planes": decode_planes,
+    "floats": decode_floats,
+    "context": decode_context,
 }

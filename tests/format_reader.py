@@ -26,9 +26,9 @@ def read(data):
             mask = arrays.get("mask")
             if mask is not None and mask.dtype == bool and list(mask.shape) == array_shape:
                 arrays[name] = np.zeros(array_shape, numpy_dtype(array_dtype))
-                arrays[name][mask] = elements(code, coder, np.count_nonzero(mask), array_dtype)
+                arrays[name][mask] = elements(code, coder, (np.count_nonzero(mask),), array_dtype)
             else:
-                flat = elements(code, coder, math.prod(array_shape), array_dtype)
+                flat = elements(code, coder, array_shape, array_dtype)
                 arrays[name] = flat.reshape(array_shape)
         axes = output_axes[0] if output_axes else list(range(len(shape)))[-1:]
         weight = decompress(*header["algorithms"][algorithm], arrays, tuple(shape), axes)
@@ -43,9 +43,9 @@ def numpy_dtype(dtype):
     return np.dtype(np.float32 if dtype == "bfloat16" else dtype)
 
 
-def elements(code, coder, count, dtype):
+def elements(code, coder, shape, dtype):
     itemsize = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
-    patterns = np.array(DECODERS[coder](code, int(count), itemsize), f"u{itemsize}")
+    patterns = np.array(DECODERS[coder](code, shape, itemsize), f"u{itemsize}")
     if dtype == "bfloat16":
         return (patterns.astype(np.uint32) << 16).view(np.float32)
     return patterns.view(dtype)

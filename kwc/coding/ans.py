@@ -7,6 +7,8 @@ slot of exactly p[i] + 1. So no rounding takes place that could differ between m
 stored bytes mean the same to any decoder with 24-bit frequencies (docs/coding.md).
 """
 
+import math
+
 import constriction
 import numpy as np
 
@@ -38,8 +40,9 @@ class Ans:
         stream = coder.get_compressed().astype(_WORD).tobytes().rstrip(b"\0")
         return bits.zigzag(minimum) + table.to_bytes() + stream
 
-    def decode(self, data: bytes, count: int, dtype: np.dtype) -> np.ndarray:
+    def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""
+        count = math.prod(shape)
         reader = bits.Reader(data)
         minimum = reader.zigzag()
         table = read_table(reader, count)

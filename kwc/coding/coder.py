@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Coder(Protocol):
-    """An exact code for arrays, given their element count and dtype from outside.
+    """An exact code for arrays, given their shape and dtype from outside.
 
     Attributes:
         name: what an artifact calls it.
@@ -18,8 +18,8 @@ class Coder(Protocol):
     def encode(self, array: np.ndarray) -> bytes | None:
         """Returns the code of an array of any shape, or None where the coder does not apply."""
 
-    def decode(self, data: bytes, count: int, dtype: np.dtype) -> np.ndarray:
-        """Returns `count` bit patterns of `dtype`, a new flat array (see `kwc.coding.dtypes`).
+    def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Returns the bit patterns in C order, a new flat array (see `kwc.coding.dtypes`).
 
         Memory is bounded by that array, the data and a constant, whatever the data says.
 

@@ -1,5 +1,7 @@
 """The `packed` coder: distances from the minimum, in as many bits as the greatest one needs."""
 
+import math
+
 import numpy as np
 
 from kwc.coding import bits
@@ -20,8 +22,9 @@ class Packed:
         width = int(distances.max()).bit_length()
         return bits.zigzag(minimum) + bytes([width]) + bits.pack(distances, width)
 
-    def decode(self, data: bytes, count: int, dtype: np.dtype) -> np.ndarray:
+    def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""
+        count = math.prod(shape)
         reader = bits.Reader(data)
         minimum = reader.zigzag()
         width = reader.byte()

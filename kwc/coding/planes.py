@@ -1,10 +1,15 @@
-"""The `planes` coder: each byte of the elements on its own.
+"""The coders `planes` and `floats`: each byte of the elements on its own.
 
 The k-th bytes of all elements make plane k. In floats the last plane holds sign and exponent and
 is compressible where the mantissa planes are not; in wide integers the upper planes are nearly
 constant. So each plane gets the coder that suits it.
+
+In float32 and bfloat16 the sign fills the last plane's top bit and pushes the exponent's lowest bit
+into the next plane. `floats` rotates the sign behind the mantissa, which makes the exponent a plane
+of its own.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,9 +27,15 @@ class Planes:
 
     name = "planes"
 
-    def __init__(self, coders: Sequence[Coder]):
-        """Plane codes are drawn from `coders`, and stored by their position in it."""
+    def __init__(self, coders: Sequence[Coder], tried: Sequence[Coder] | None = None):
+        """Plane codes are stored by their coder's position in `coders`.
+
+        Args:
+            coders: those that a reader knows.
+            tried: those of them that a writer tries; all of them, if None.
+        """
         self._coders = tuple(coders)
+        self._tried = self._coders if tried is None else tuple(tried)
 
     def encode(self, array: np.ndarray) -> bytes | None:
         """Returns for each plane, least significant first: coder, length in bytes, code."""
@@ -34,22 +45,46 @@ class Planes:
         little_endian = patterns.astype(patterns.dtype.newbyteorder("<"), copy=False)
         parts = []
         for plane in little_endian.view(_BYTE).reshape(-1, patterns.itemsize).T:
-            coder, data = cheapest(self._coders, plane)
+            coder, data = cheapest(self._tried, plane.reshape(array.shape))
             parts += [bytes([self._coders.index(coder)]), bits.varint(len(data)), data]
         return b"".join(parts)
 
-    def decode(self, data: bytes, count: int, dtype: np.dtype) -> np.ndarray:
+    def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""
         if dtype.itemsize == 1:
             raise CodingError(f"corrupt data: {dtype.name} has a single byte plane")
         reader = bits.Reader(data)
-        planes = np.empty((count, dtype.itemsize), _BYTE)
+        planes = np.empty((math.prod(shape), dtype.itemsize), _BYTE)
         for plane in planes.T:
             index = reader.byte()
             if index >= len(self._coders):
                 raise CodingError(f"corrupt data: plane coder {index}")
             code = bytes(reader.take(reader.varint()))
-            plane[:] = self._coders[index].decode(code, count, _BYTE)
+            plane[:] = self._coders[index].decode(code, shape, _BYTE)
         reader.end()
         patterns = pattern_dtype(dtype)
         return planes.reshape(-1).view(patterns.newbyteorder("<")).astype(patterns, copy=False)
+
+
+class Floats(Planes):
+    """Planes of rotated floats. Applies to arrays of floats that have elements."""
+
+    name = "floats"
+
+    def encode(self, array: np.ndarray) -> bytes | None:
+        """Returns the planes of the patterns, each rotated left by one bit."""
+        if array.dtype.kind in "biu":
+            return None
+        patterns = to_patterns(array)
+        rotated = patterns << 1 | patterns >> (8 * patterns.itemsize - 1)
+        return super().encode(rotated.reshape(array.shape))
+
+    def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Inverts `encode`."""
+        if dtype.kind in "biu":
+            raise CodingError(f"corrupt data: {dtype.name} is not a float")
+        patterns = super().decode(data, shape, dtype)
+        signs = patterns << (8 * patterns.itemsize - 1)
+        patterns >>= 1
+        patterns |= signs
+        return patterns

@@ -1,5 +1,7 @@
 """The `raw` coder: the bytes as they are, little-endian."""
 
+import math
+
 import numpy as np
 
 from kwc.coding.dtypes import pattern_dtype, to_patterns
@@ -16,9 +18,10 @@ class Raw:
         patterns = to_patterns(array)
         return patterns.astype(patterns.dtype.newbyteorder("<"), copy=False).tobytes()
 
-    def decode(self, data: bytes, count: int, dtype: np.dtype) -> np.ndarray:
+    def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""
-        if len(data) != count * dtype.itemsize:
-            raise CodingError(f"{len(data)} bytes where {count * dtype.itemsize} are declared")
+        size = math.prod(shape) * dtype.itemsize
+        if len(data) != size:
+            raise CodingError(f"{len(data)} bytes where {size} are declared")
         patterns = pattern_dtype(dtype)
         return np.frombuffer(data, patterns.newbyteorder("<")).astype(patterns)

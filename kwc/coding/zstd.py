@@ -1,5 +1,7 @@
 """The `zstd` coder: a Zstandard frame over the raw bytes."""
 
+import math
+
 import numpy as np
 import zstandard
 
@@ -28,9 +30,9 @@ class Zstd:
         )
         return zstandard.ZstdCompressor(compression_params=parameters).compress(raw)
 
-    def decode(self, data: bytes, count: int, dtype: np.dtype) -> np.ndarray:
+    def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`, refusing before any work a frame that declares another size."""
-        size = count * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         try:
             frame = zstandard.get_frame_parameters(data, format=_FORMAT)
             if frame.content_size != size or frame.window_size > size:
@@ -43,7 +45,7 @@ class Zstd:
             )
         except zstandard.ZstdError as error:
             raise CodingError(f"corrupt zstd frame: {error}") from error
-        return self._raw.decode(raw, count, dtype)
+        return self._raw.decode(raw, shape, dtype)
 
 
 def _level(size: int) -> int:

@@ -1,0 +1,89 @@
+"""Runs the compiled loop: values and a header to a stream, and back."""
+
+import numpy as np
+
+from kwc.coding.context import arithmetic
+from kwc.coding.context.header import SETTINGS, Header
+from kwc.coding.context.kernel import code
+from kwc.coding.context.layout import ZERO
+from kwc.coding.context.mixing import SOURCES, Model
+from kwc.coding.context.tables import LIMIT, ONE, tables
+from kwc.coding.errors import CodingError
+
+_WEIGHT_SETS = 6
+_TOTAL_WEIGHT = ONE * 11 // 10
+_PRIOR_STEP, _LEAST_PRIOR = 160, -1920
+
+
+def prior(fraction: float) -> int:
+    """Returns the header's `prior` that is nearest to a probability."""
+    fraction = min(max(fraction, 1 / ONE), 1 - 1 / ONE)
+    stretch = 256 * np.log(fraction / (1 - fraction))
+    return int(np.clip(np.rint((stretch - _LEAST_PRIOR) / _PRIOR_STEP), 0, 15))
+
+
+def write(values: np.ndarray, header: Header, shape: tuple[int, ...]) -> bytes:
+    """Returns the stream of flat int32 values, without the header."""
+    room = np.zeros(1024, np.uint8)
+    stream, registers = _run(values, room, False, header, shape)
+    return stream[: registers[arithmetic.POSITION]].tobytes()
+
+
+def read(stream: bytes, header: Header, shape: tuple[int, ...], count: int) -> np.ndarray:
+    """Inverts `write`, returning int32 [count].
+
+    Raises:
+        CodingError: if the stream ends early, is longer than its array, or is not the shortest.
+    """
+    values = np.zeros(count, np.int32)
+    _, registers = _run(values, np.frombuffer(stream, np.uint8).copy(), True, header, shape)
+    _check_end(registers, stream)
+    return values
+
+
+def _check_end(registers: np.ndarray, stream: bytes) -> None:
+    """Refuses a stream unless `arithmetic.finish` would have written its last bytes."""
+    _, width, position, above = (int(register) for register in registers)
+    flushed = len(stream) - (position - 4)
+    if flushed < 0:
+        raise CodingError("truncated data: a context code ends before its array")
+    if flushed > 4:
+        raise CodingError(f"over-long data: {flushed - 4} bytes or more left over")
+    window = int.from_bytes((stream[max(position - 4, 0) :] + bytes(4))[:4], "big")
+    low = window - above
+    unit = 1 << 8 * (4 - flushed)
+    shorter = flushed and -(-low // (unit << 8)) * (unit << 8) < low + width
+    if above >= unit or shorter:
+        raise CodingError("corrupt data: a context code does not end with its array")
+
+
+def _run(values, stream, reading, header, shape):
+    scan = header.scan(shape)
+    slices, end = scan.slices()
+    states = np.full(end, ONE // 2 << 16, np.uint32)
+    found = tables()
+    states[ZERO] = int(found.squash[LIMIT + _LEAST_PRIOR + _PRIOR_STEP * header.prior]) << 16
+    sources = 4 + len(slices)
+    limit, step = SETTINGS[header.settings]
+    model = Model(
+        states=states,
+        weights=np.full(_WEIGHT_SETS * SOURCES, _TOTAL_WEIGHT // sources, np.int64),
+        slots=np.zeros(SOURCES, np.int64),
+        stretches=np.zeros(SOURCES, np.int64),
+        squash=found.squash,
+        stretch=found.stretch,
+        rates=found.rates,
+        limit=limit,
+        step=step,
+    )
+    return code(
+        values,
+        stream,
+        reading,
+        scan.sizes,
+        scan.strides,
+        slices,
+        header.has_negative,
+        header.has_large,
+        model,
+    )

@@ -1,0 +1,186 @@
+"""The loop over an array: the bits that a value is made of, and the contexts of each, compiled.
+
+An array is scanned along three axes, the last one fastest. A value is coded as: is it not 0, is it
+negative, is its magnitude above 1, above 2, ..., and beyond UNARY the rest as an Elias gamma code.
+"""
+
+import numba
+import numpy as np
+
+from kwc.coding.context import arithmetic
+from kwc.coding.context.layout import (
+    ABOVE_MORE,
+    ABOVE_ONE,
+    EXPONENTS,
+    KINDS,
+    MANTISSAS,
+    MOST_EXPONENT,
+    NEAR,
+    NEGATIVE,
+    PATTERN,
+    SCALE,
+    UNARY,
+    WIDE,
+    ZERO,
+)
+from kwc.coding.context.mixing import SOURCES, code_mixed, code_plain
+
+_ROOM = 128
+"""Bytes that no value can fill."""
+
+
+@numba.njit(cache=True, inline="always")
+def at(values, offset, inside):
+    return np.int64(values[offset]) if inside else 0
+
+
+@numba.njit(cache=True, inline="always")
+def sign(value):
+    return np.int64(value > 0) - np.int64(value < 0)
+
+
+@numba.njit(cache=True, inline="always")
+def low(value):
+    """The magnitude, up to 2."""
+    return min(abs(value), 2)
+
+
+@numba.njit(cache=True, inline="always")
+def log(value):
+    """The number of binary digits."""
+    digits = 0
+    while value:
+        value >>= 1
+        digits += 1
+    return digits
+
+
+@numba.njit(cache=True)
+def code(values, stream, reading, sizes, strides, slices, has_negative, has_large, model):
+    """Writes an array, or reads it.
+
+    Args:
+        values: int32, the flat array, from which or into which is coded.
+        stream: uint8, the code; when writing, room for some of it.
+        reading: bool.
+        sizes: three ints, the lengths of the axes in the order of the scan.
+        strides: three ints, the distance of neighbours along these axes in `values`.
+        slices: int64 [n, 4], see `layout.Layout`.
+        has_negative: bool, whether the sign of values is coded.
+        has_large: bool, whether the magnitude of values is coded.
+        model: a `mixing.Model`.
+
+    Returns:
+        The stream, and the registers of the arithmetic coder. A reader stops where the stream is
+        far too short.
+    """
+    registers = np.zeros(arithmetic.REGISTERS, np.int64)
+    registers[arithmetic.RANGE] = arithmetic.TOP
+    last = len(stream) + 4
+    if reading:
+        arithmetic.start_reading(registers, stream)
+    slots = model.slots
+    count = len(slices)
+    places = np.zeros(SOURCES, np.int64)
+    length0, length1, length2 = sizes
+    stride0, stride1, stride2 = strides
+    for i in range(length0):
+        for j in range(length1):
+            offset = i * stride0 + j * stride1 - stride2
+            for k in range(length2):
+                offset += stride2
+                if reading:
+                    if registers[arithmetic.POSITION] > last:
+                        return stream, registers
+                elif registers[arithmetic.POSITION] + _ROOM > len(stream):
+                    longer = np.zeros(2 * len(stream) + _ROOM, np.uint8)
+                    longer[: len(stream)] = stream
+                    stream = longer
+                value = np.int64(values[offset])
+                for n in range(count):
+                    place = i * slices[n, 1] + j * slices[n, 2] + k * slices[n, 3]
+                    places[n] = slices[n, 0] + KINDS * place
+                left = at(values, offset - stride2, k > 0)
+                left2 = at(values, offset - 2 * stride2, k > 1)
+                up = at(values, offset - stride1, j > 0)
+                up2 = at(values, offset - 2 * stride1, j > 1)
+                up_left = at(values, offset - stride1 - stride2, j > 0 and k > 0)
+                up_right = at(values, offset - stride1 + stride2, j > 0 and k + 1 < length2)
+                back = at(values, offset - stride0, i > 0)
+                back2 = at(values, offset - 2 * stride0, i > 1)
+                back_up = at(values, offset - stride0 - stride1, i > 0 and j > 0)
+                back_down = at(values, offset - stride0 + stride1, i > 0 and j + 1 < length1)
+
+                around = low(left2) + low(up2) + low(back2) + low(up_left) + low(up_right)
+                around += low(back_up) + low(back_down) + 2 * (low(left) + low(up) + low(back))
+                marks = np.int64(up != 0) | np.int64(back != 0) << 1 | np.int64(up2 != 0) << 2
+                marks |= np.int64(back2 != 0) << 3 | np.int64(back_up != 0) << 4
+                marks |= np.int64(back_down != 0) << 5
+                slots[0] = ZERO
+                slots[1] = NEAR + KINDS * (low(left) + 3 * low(up) + 9 * low(back))
+                slots[2] = WIDE + KINDS * min(around, 15)
+                slots[3] = PATTERN + KINDS * marks
+                for n in range(count):
+                    slots[4 + n] = places[n]
+                weights = SOURCES * np.int64(left != 0 or up != 0 or back != 0)
+                bit = np.int64(value != 0)
+                if not code_mixed(model, registers, stream, reading, 4 + count, weights, bit):
+                    continue
+
+                negative = 0
+                if has_negative:
+                    close = sign(left) + sign(up) + sign(back)
+                    far = sign(up) + sign(back) + sign(up2) + sign(back2)
+                    far += sign(back_up) + sign(back_down)
+                    signs = sign(left) + 3 * sign(up) + 9 * sign(back)
+                    slots[0] = NEGATIVE
+                    slots[1] = NEAR + KINDS * (signs + 13) + NEGATIVE
+                    slots[2] = WIDE + KINDS * (close + 3) + NEGATIVE
+                    slots[3] = PATTERN + KINDS * (far + 6) + NEGATIVE
+                    for n in range(count):
+                        slots[4 + n] = places[n] + NEGATIVE
+                    bit = np.int64(value < 0)
+                    weights = SOURCES * 2
+                    negative = code_mixed(
+                        model, registers, stream, reading, 4 + count, weights, bit
+                    )
+
+                magnitude = 1
+                if has_large:
+                    target = abs(value)
+                    distant = abs(left2) + abs(up2) + abs(back2)
+                    scale = log(min(abs(left) + abs(up) + abs(back) + (distant >> 1), 255))
+                    while magnitude <= UNARY:
+                        kind = ABOVE_ONE if magnitude == 1 else ABOVE_MORE
+                        slots[0] = NEGATIVE + magnitude
+                        slots[1] = SCALE + UNARY * scale + magnitude - 1
+                        for n in range(count):
+                            slots[2 + n] = places[n] + kind
+                        weights = SOURCES * (2 + min(magnitude, 3))
+                        bit = np.int64(target > magnitude)
+                        if not code_mixed(
+                            model, registers, stream, reading, 2 + count, weights, bit
+                        ):
+                            break
+                        magnitude += 1
+                    if magnitude > UNARY:
+                        rest = target - UNARY
+                        exponent = 0
+                        while exponent < MOST_EXPONENT:
+                            bit = np.int64(rest >> exponent + 1 != 0)
+                            slot = EXPONENTS + exponent
+                            if not code_plain(model, registers, stream, reading, slot, bit):
+                                break
+                            exponent += 1
+                        mantissa = 1
+                        for place in range(exponent - 1, -1, -1):
+                            node = mantissa if mantissa < 8 else 0
+                            slot = MANTISSAS + 8 * exponent + node
+                            bit = rest >> place & 1
+                            bit = code_plain(model, registers, stream, reading, slot, bit)
+                            mantissa = 2 * mantissa + bit
+                        magnitude = UNARY + mantissa
+                values[offset] = -magnitude if negative else magnitude
+    if not reading:
+        arithmetic.finish(registers, stream)
+    return stream, registers

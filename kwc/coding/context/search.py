@@ -1,0 +1,113 @@
+"""The writer's choices: offset, folding, order of the axes and learning rates.
+
+A choice is tried on a corner of a large array, or on all of a smaller one, and what came out
+shortest there codes the array.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from kwc.coding.context.coder import prior, write
+from kwc.coding.context.header import (
+    MATRIX,
+    SETTINGS,
+    SPLIT_COLUMNS,
+    SPLIT_ROWS,
+    STACK,
+    Header,
+)
+from kwc.coding.context.layout import ORDERS
+
+_WHOLE = 1 << 18
+"""The work, in bits, up to which all of an array is tried."""
+
+_CORNER = 256
+_LEAST_PART = 4
+
+
+def best_code(distances: np.ndarray, low: int) -> bytes:
+    """Returns header and stream.
+
+    Args:
+        distances: unsigned integers up to 32768, the values' distances from the least one.
+        low: the least value.
+    """
+    values, offset = _centred(distances, low)
+    least, most = int(values.min()), int(values.max())
+    header = Header(
+        offset=offset,
+        has_negative=least < 0,
+        has_large=max(most, -least) > 1,
+        prior=prior(np.count_nonzero(values) / values.size),
+    )
+    counts = np.bincount(values.reshape(-1) - least)
+    block = values if _work(counts[counts > 0]) <= _WHOLE else _corner(values)
+    header = _best(block, header, _folds(header, block, whole=block is values))
+    header = _best(block, header, _orders(header))
+    header = _best(block, header, _settings(header))
+    return _code(values, header)
+
+
+def _best(block: np.ndarray, header: Header, others: Iterator[Header]) -> Header:
+    return min((header, *others), key=lambda one: len(_code(block, one)))
+
+
+def _code(values: np.ndarray, header: Header) -> bytes:
+    return header.to_bytes() + write(values.reshape(-1), header, values.shape)
+
+
+def _centred(distances: np.ndarray, low: int) -> tuple[np.ndarray, int]:
+    """Returns int32 values minus the most frequent one, or minus 0 if that is hardly less frequent.
+
+    And what was subtracted.
+    """
+    counts = np.bincount(distances.reshape(-1).astype(np.int32))
+    mode = int(np.argmax(counts))
+    zero = -low
+    centre = zero if 0 <= zero < len(counts) and 2 * counts[zero] >= counts[mode] else mode
+    return distances.astype(np.int32) - np.int32(centre), low + centre
+
+
+def _work(counts: np.ndarray) -> float:
+    """What it takes to code an array, about as many bits as it has values and its entropy."""
+    size = counts.sum()
+    return float(0.3 * size - counts @ np.log2(counts / size))
+
+
+def _corner(values: np.ndarray) -> np.ndarray:
+    """The first elements of a large array along each of its three axes."""
+    *_, middle, last = (1, 1, *values.shape)
+    corner = values.reshape(-1, middle, last)[:, :_CORNER, :]
+    corner = corner[..., : _CORNER if values.ndim > 1 else _CORNER**2]
+    layers = max(_CORNER**2 // corner[0].size, 1)
+    return np.ascontiguousarray(corner[:layers])
+
+
+def _folds(header: Header, block: np.ndarray, whole: bool) -> Iterator[Header]:
+    shape = block.shape
+    if math.prod(shape[:-2]) > 1:
+        yield dataclasses.replace(header, fold=STACK)
+    if whole:
+        columns = shape[-1] if shape else 1
+        for divisor in _divisors(block.size // columns):
+            yield dataclasses.replace(header, fold=SPLIT_ROWS, divisor=divisor)
+        for divisor in _divisors(columns):
+            yield dataclasses.replace(header, fold=SPLIT_COLUMNS, divisor=divisor)
+
+
+def _orders(header: Header) -> Iterator[Header]:
+    # With an axis of length 1 in front, there are two different orders.
+    for order in (1,) if header.fold == MATRIX else range(1, len(ORDERS)):
+        yield dataclasses.replace(header, order=order)
+
+
+def _settings(header: Header) -> Iterator[Header]:
+    for index in range(1, len(SETTINGS)):
+        yield dataclasses.replace(header, settings=index)
+
+
+def _divisors(length: int) -> Iterator[int]:
+    return (d for d in range(_LEAST_PART, length // _LEAST_PART + 1) if length % d == 0)
