@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from kwc import artifact, optimizer, paths, report
+from kwc.algorithms import Lossless
 from kwc.compressor import CompressionError, WeightCompressor
 from kwc.reparameterize import Reparameterization, finite, inject, swap_class
 from kwc.schedules import Schedule, as_schedule
@@ -76,18 +77,17 @@ class Entry:
             )
         return packed
 
-    def report(self, written: artifact.CodedWeight | None) -> report.WeightReport:
-        """Returns the weight's row; `written` is what was saved of it, if anything."""
+    def report(self, nbytes: Mapping[str, int] | None) -> report.WeightReport:
+        """Returns the weight's row; `nbytes` are those of its arrays in a file, if there is one."""
         info = self.weight.info
-        packed = written or artifact.pack(self.compressor, {}, info)
         return report.WeightReport(
             path=info.path,
             shape=info.shape,
             rule=self.rule.pattern,
-            algorithm=report.describe(packed),
+            algorithm=report.describe(self.compressor or Lossless()),
             reason=self.reason,
             dense_bytes=report.dense_bytes(info),
-            written_bytes=sum(written.nbytes.values()) if written else None,
+            written_bytes=None if nbytes is None else sum(nbytes.values()),
             bits_estimated=self.penalty(),
             error=self._error(),
         )
@@ -209,7 +209,7 @@ class Compression:
     def save(self, path: str | os.PathLike, metadata: Mapping | None = None) -> report.Report:
         """Writes the artifact and reports on each weight. See `kwc.save`."""
         self._check_complete()
-        packed = [entry.pack() for entry in self.entries]
+        packed = (entry.pack() for entry in self.entries)
         return self._report(artifact.write(path, packed, metadata))
 
     def _check_complete(self) -> None:
@@ -226,9 +226,9 @@ class Compression:
         """Returns rule, algorithm, reason and error of each weight; bytes only after `save`."""
         return self._report(None)
 
-    def _report(self, written: artifact.Artifact | None) -> report.Report:
-        packed = written.weights if written else {}
-        rows = tuple(entry.report(packed.get(entry.weight.path)) for entry in self.entries)
+    def _report(self, written: artifact.Written | None) -> report.Report:
+        nbytes = written.nbytes if written else {}
+        rows = tuple(entry.report(nbytes.get(entry.weight.path)) for entry in self.entries)
         return report.Report(rows, written.sizes if written else None)
 
     def undo(self) -> None:

@@ -97,10 +97,14 @@ class WeightCompressor:
         name: what artifacts call the algorithm; by default the class's name in snake_case.
         statistics: names of what `init` wants to know of the weight's use on calibration data:
             `input_moment`, `output_moment`, or both.
+        file_fields: the hyperparameters that a file holds, if not all: those that `decompress` and
+            `param_shapes` read, and what tells a reader of the file what it has. The others are
+            None in an instance from a file.
     """
 
     name: ClassVar[str] = "weight_compressor"
     statistics: ClassVar[tuple[str, ...]] = ()
+    file_fields: ClassVar[tuple[str, ...] | None] = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -206,6 +210,11 @@ class WeightCompressor:
         """Returns the hyperparameters as JSON values; a schedule is given by its final value."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {key: getattr(value, "final", value) for key, value in fields.items()}
+
+    def file_config(self) -> dict[str, Any]:
+        """Returns those hyperparameters that a file holds, as JSON values."""
+        config, fields = self.config(), self.file_fields
+        return config if fields is None else {name: config[name] for name in fields}
 
     def __rshift__(self, other: WeightCompressor) -> Chain:
         """`prune >> cluster`: the right algorithm compresses the params of the left one."""
@@ -373,3 +382,6 @@ class Chain(WeightCompressor):
 
     def config(self) -> dict[str, Any]:
         return {"links": [[link.name, link.config()] for link in self.links]}
+
+    def file_config(self) -> dict[str, Any]:
+        return {"links": [[link.name, link.file_config()] for link in self.links]}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
 
 
 def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
@@ -14,13 +17,27 @@ def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
         OSError: it cannot be written; what stood there before is unchanged, and the message says
             how many bytes found no room.
     """
-    path = pathlib.Path(path)
     data = data.encode() if isinstance(data, str) else data
+    with _writing(pathlib.Path(path), f"{len(data)} bytes were not written and ") as file:
+        file.write(data)
+
+
+def writing(path: str | os.PathLike) -> contextlib.AbstractContextManager[BinaryIO]:
+    """Gives a file to write to, which takes its final name once the context has ended well.
+
+    Raises:
+        OSError: it cannot be written; what stood there before is unchanged.
+    """
+    return _writing(pathlib.Path(path), "")
+
+
+@contextlib.contextmanager
+def _writing(path: pathlib.Path, what: str) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -30,7 +47,5 @@ def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
         if not isinstance(error, OSError):
             raise
         raise OSError(
-            error.errno,
-            f"{error.strerror}; {len(data)} bytes were not written and nothing was changed",
-            str(path),
+            error.errno, f"{error.strerror}; {what}nothing was changed", str(path)
         ) from error

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -21,6 +23,8 @@ ASYNCHRONOUS = (
     "schedules, masks and updates to follow. Use a synchronous strategy: one_device, mirrored, "
     "multi_worker_mirrored or tpu."
 )
+
+_IN_MEMORY = 64 << 20
 
 
 def compress(
@@ -75,6 +79,9 @@ def save(
 def load(path: str | os.PathLike, into: tf_keras.layers.Layer) -> report.Report:
     """Fills a plain, built model of the same architecture with an artifact's decoded weights.
 
+    All weights are decoded before the first is assigned; beyond 64 MiB they wait in a temporary
+    file, so that memory holds no second copy of the model.
+
     Args:
         path: the `.kwc` file.
         into: the model; unchanged if anything is wrong.
@@ -86,21 +93,29 @@ def load(path: str | os.PathLike, into: tf_keras.layers.Layer) -> report.Report:
         ArtifactError: the file is damaged, forged or for another model; the message names paths
             and both shapes.
         CompressionError: the model is compressed; call `kwc.decompress` on it first.
+        OSError: the file cannot be read, or the temporary file finds no room.
     """
     _check_compressible(into)
-    weights = {weight.path: weight for weight in paths.weights(into)}
-    expected = {path: weight.info.shape for path, weight in weights.items()}
-    content = artifact.read(path, expected)
-    values = {name: packed.decompress() for name, packed in content.weights.items()}
-    for name, weight in weights.items():
-        if values[name].dtype != weight.variable.dtype.as_numpy_dtype:
-            raise artifact.ArtifactError(
-                f"{path} holds {name} as {values[name].dtype}, the model as "
-                f"{weight.variable.dtype.name}."
-            )
-    for name, weight in weights.items():
-        weight.variable.assign(values[name])
-    return report.of_artifact(content)
+    variables = {weight.path: weight.variable for weight in paths.weights(into)}
+    expected = {weight.path: weight.info.shape for weight in paths.weights(into)}
+    with (
+        artifact.opened(path, expected) as content,
+        tempfile.SpooledTemporaryFile(_IN_MEMORY) as decoded,
+    ):
+        for name, packed in content.weights.items():
+            value = packed.decompress()
+            if value.dtype != variables[name].dtype.as_numpy_dtype:
+                raise artifact.ArtifactError(
+                    f"{path} holds {name} as {value.dtype}, the model as "
+                    f"{variables[name].dtype.name}."
+                )
+            decoded.write(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+        decoded.seek(0)
+        for name, packed in content.weights.items():
+            dtype = np.dtype(variables[name].dtype.as_numpy_dtype)
+            data = decoded.read(packed.info.size * dtype.itemsize)
+            variables[name].assign(np.frombuffer(data, dtype).reshape(packed.info.shape))
+        return report.of_artifact(content)
 
 
 def decompress(model: tf_keras.layers.Layer) -> tf_keras.layers.Layer:

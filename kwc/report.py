@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kwc import coding
-from kwc.artifact import Artifact, CodedWeight, PackedWeight, Sizes
-from kwc.compressor import WeightInfo, links
+from kwc.artifact import Artifact, Sizes
+from kwc.compressor import WeightCompressor, WeightInfo, links
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,7 @@ def of_artifact(artifact: Artifact) -> Report:
             path=path,
             shape=packed.info.shape,
             rule="",
-            algorithm=describe(packed),
+            algorithm=describe(packed.compressor),
             reason="",
             dense_bytes=dense_bytes(packed.info),
             written_bytes=sum(packed.nbytes.values()),
@@ -126,16 +126,17 @@ def of_artifact(artifact: Artifact) -> Report:
     return Report(tuple(rows), artifact.sizes)
 
 
-def describe(packed: PackedWeight | CodedWeight) -> str:
-    """Returns an algorithm and its hyperparameters in one line.
+def describe(compressor: WeightCompressor) -> str:
+    """Returns an algorithm and its hyperparameters, those that are known, in one line.
 
     >>> from kwc.algorithms import Quantization
-    >>> describe(PackedWeight(WeightInfo("w", (2,)), Quantization(bits=4), {}))
+    >>> describe(Quantization(bits=4))
     'quantization(bits=4)'
     """
     parts = []
-    for link in links(packed.compressor):
-        arguments = ", ".join(f"{name}={value}" for name, value in link.config().items())
+    for link in links(compressor):
+        known = {name: value for name, value in link.config().items() if value is not None}
+        arguments = ", ".join(f"{name}={value}" for name, value in known.items())
         parts.append(f"{link.name}({arguments})" if arguments else link.name)
     return " >> ".join(parts)
 

@@ -1,5 +1,7 @@
 """Tiny prepared data, made once for all tests of a process, and a process as good as new."""
 
+import signal
+
 import model_garden
 import pytest
 
@@ -25,3 +27,17 @@ def as_new_process():
     tf_keras.utils.set_random_seed(0)
     yield
     gin.clear_config()
+
+
+@pytest.fixture
+def hang_guard():
+    """Ends a test that hangs; each takes milliseconds."""
+
+    def stop(signum, stack):
+        raise AssertionError("the file makes its reader hang")
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pathlib
 import struct
 import zlib
 
@@ -9,19 +10,21 @@ import numpy as np
 import zstandard
 from coding_reader import DECODERS
 
+PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "format.md").read_text()
+WORDS = PAGE.partition("## Table of words")[2].split()
+INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
+DTYPES = ["bool", *INTEGERS, "float16", "bfloat16", "float32", "float64"]
+
 
 def read(data):
     """Returns the decoded weights by path, and the metadata."""
-    magic, version, header_bytes = struct.unpack_from("<3sBI", data)
-    assert (magic, version) == (b"kwc", 1)
+    assert data[:3] == b"kwc"
     assert struct.unpack("<I", data[-4:]) == (zlib.crc32(data[:-4]),)
-    frame = b"\x28\xb5\x2f\xfd" + data[8 : 8 + header_bytes]
-    header = json.loads(zstandard.ZstdDecompressor().decompress(frame))
-    payload = data[8 + header_bytes : -4]
+    algorithms, rows, payload, metadata = {1: declared_v1, 2: declared_v2}[data[3]](data[4:-4])
     weights = {}
-    for path, dtype, shape, algorithm, rows, *output_axes in header["weights"]:
+    for path, dtype, shape, output_axes, algorithm, declared in rows:
         arrays = {}
-        for name, array_dtype, array_shape, coder, length in rows:
+        for name, array_dtype, array_shape, coder, length in declared:
             code, payload = payload[:length], payload[length:]
             mask = arrays.get("mask")
             if mask is not None and mask.dtype == bool and list(mask.shape) == array_shape:
@@ -30,12 +33,130 @@ def read(data):
             else:
                 flat = elements(code, coder, array_shape, array_dtype)
                 arrays[name] = flat.reshape(array_shape)
-        axes = output_axes[0] if output_axes else list(range(len(shape)))[-1:]
-        weight = decompress(*header["algorithms"][algorithm], arrays, tuple(shape), axes)
+        if output_axes is None:
+            output_axes = list(range(len(shape)))[-1:]
+        weight = decompress(*algorithms[algorithm], arrays, tuple(shape), output_axes)
         weights[path] = to_dtype(weight, dtype)
         assert weights[path].shape == tuple(shape)
     assert not payload
-    return weights, header.get("metadata", {})
+    return weights, metadata
+
+
+def declared_v1(body):
+    """Algorithms, weights, payload and metadata by docs/format_v1.md."""
+    length = struct.unpack_from("<I", body)[0]
+    header = json.loads(unframed(body[4 : 4 + length]))
+    rows = [
+        (path, dtype, shape, axes[0] if axes else None, algorithm, arrays)
+        for path, dtype, shape, algorithm, arrays, *axes in header["weights"]
+    ]
+    return header["algorithms"], rows, body[4 + length :], header.get("metadata", {})
+
+
+def unframed(frame):
+    return zstandard.ZstdDecompressor().decompress(b"\x28\xb5\x2f\xfd" + frame)
+
+
+def declared_v2(body):
+    """The same by docs/format.md."""
+    end = HeaderReader(body[:-5:-1])
+    number = end.number()
+    stop = len(body) - end.position
+    start = stop - number // 2
+    header = HeaderReader(unframed(body[start:stop]) if number % 2 else body[start:stop])
+    return *header.declared(start), body[:start], header.metadata()
+
+
+class HeaderReader:
+    def __init__(self, data):
+        self.data = data
+        self.position = 0
+        self.words = list(WORDS)
+        self.last = {}
+        self.segments = []
+
+    def take(self, count):
+        self.position += count
+        assert self.position <= len(self.data)
+        return self.data[self.position - count : self.position]
+
+    def number(self):
+        byte = self.take(1)[0]
+        return byte if byte < 128 else byte - 128 + 128 * self.number()
+
+    def times(self, read):
+        return [read() for _ in range(self.number())]
+
+    def word(self):
+        index, kind = divmod(self.number(), 3)
+        if index == 0:
+            self.words.append(self.take(self.number()).decode())
+        word = self.words[index - 1]
+        if kind == 0:
+            self.last[word] = 0
+            return word
+        self.last[word] = self.number() if kind == 2 else self.last.get(word, -1) + 1
+        return f"{word}_{self.last[word]}"
+
+    def path(self):
+        dropped, added = divmod(self.number(), 16)
+        kept = self.segments[: len(self.segments) - dropped]
+        self.segments = kept + [self.word() for _ in range(added)]
+        return "/".join(self.segments)
+
+    def link(self):
+        return [self.word(), json.loads(self.take(self.number()) or b"{}")]
+
+    def axes(self):
+        """A dtype, and axes or None."""
+        number, dtype = divmod(self.number(), 16)
+        return DTYPES[dtype], [self.number() for _ in range(number - 1)] if number else None
+
+    def layout(self):
+        return self.number(), *self.axes(), self.times(self.array)
+
+    def array(self):
+        return "/".join(self.times(self.word)), *self.axes()
+
+    def declared(self, payload_bytes):
+        coders = self.times(self.word)
+        algorithms = self.times(lambda: self.times(self.link))
+        layouts = self.times(self.layout)
+        paths = self.times(self.path)
+        shapes, chosen = [], []
+        for _ in paths:
+            rank, layout = divmod(self.number(), len(layouts))
+            shapes.append([self.number() for _ in range(rank - 1)] if rank else shapes[-1][-1:])
+            chosen.append(layouts[layout])
+        rows = []
+        for path, shape, (algorithm, dtype, output_axes, arrays) in zip(
+            paths, shapes, chosen, strict=True
+        ):
+            declared = [
+                [name, array_dtype, self.array_shape(lengths, shape, output_axes)]
+                for name, array_dtype, lengths in arrays
+            ]
+            rows.append((path, dtype, shape, output_axes, algorithm, declared))
+        every = [array for row in rows for array in row[-1]]
+        for array in every:
+            length, coder = divmod(self.number(), len(coders))
+            array += [coders[coder], length]
+            payload_bytes -= length
+        if every:
+            every[-1][-1] = payload_bytes
+        chain = [a[0] if len(a) == 1 else ["chain", {"links": a}] for a in algorithms]
+        return chain, rows
+
+    def array_shape(self, numbers, shape, output_axes):
+        if numbers is None:
+            return shape
+        axes = list(range(len(shape)))[-1:] if output_axes is None else output_axes
+        columns = math.prod(shape[axis] for axis in axes)
+        rows = math.prod(n for axis, n in enumerate(shape) if axis not in axes)
+        return [self.number() if n == 0 else {1: rows, 2: columns}.get(n, n - 3) for n in numbers]
+
+    def metadata(self):
+        return json.loads(self.data[self.position :] or b"{}")
 
 
 def numpy_dtype(dtype):

@@ -1,6 +1,7 @@
 """docs/format.md is enough to read a file, and the files of `tests/golden` stay readable.
 
-After an intended change of the format: KWC_REGENERATE=1 pytest tests/test_artifact_format.py
+After an intended change of what is written: KWC_REGENERATE=1 pytest tests/test_artifact_format.py
+The files of earlier versions are never written again.
 """
 
 import json
@@ -16,11 +17,13 @@ import zstandard
 
 from kwc import artifact, coding
 from kwc.algorithms import Clustering, Lossless, LowRank, Pruning, Quantization
+from kwc.artifact import words
 from kwc.compressor import WeightInfo
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
-VALUES = GOLDEN / "artifacts.json"
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "format.md"
+NEWEST = GOLDEN / f"v{artifact.VERSION}"
+VALUES = "values.json"
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 
 def wave(*shape, scale=5.0, dtype=np.int8):
@@ -44,6 +47,7 @@ def every_dtype():
     yield WeightInfo("periodic", (10, 12)), np.tile(halves(12), (10, 1))
 
 
+SHIPPED = (Clustering, Lossless, LowRank, Pruning, Quantization)
 TRANSPOSED = WeightInfo("transposed", (2, 2, 3, 4), "float32", (0, 1, 3), (2,))
 
 
@@ -100,21 +104,34 @@ METADATA = {"text": "two\nlines, é", "number": 1.5, "list": [1, None, True]}
 NAMES = golden_weights().keys()
 
 
+def files():
+    """Every golden file, of every version."""
+    newest = [NEWEST / f"{name}.kwc" for name in NAMES]
+    return sorted({*GOLDEN.glob("v*/*.kwc"), *newest})
+
+
+FILES = pytest.mark.parametrize("path", files(), ids=lambda path: f"{path.parent.name}-{path.stem}")
+
+
 def written(name):
     metadata = METADATA if name == "lossless" else {}
-    return artifact.to_bytes(golden_weights()[name], metadata)[0]
+    return artifact.to_bytes(golden_weights()[name], metadata)
 
 
-@pytest.fixture(scope="module")
-def golden():
-    """Values that the golden files hold, as lists of floats, and the zstd that wrote them."""
+@pytest.fixture(scope="module", autouse=True)
+def regenerate():
+    """Writes the files of the newest version anew, if it is asked for."""
     if os.environ.get("KWC_REGENERATE"):
         values = {"zstd": list(zstandard.ZSTD_VERSION), "files": {}}
         for name, weights in golden_weights().items():
-            (GOLDEN / f"{name}.kwc").write_bytes(written(name))
+            (NEWEST / f"{name}.kwc").write_bytes(written(name))
             values["files"][name] = {w.info.path: as_list(w.decompress()) for w in weights}
-        VALUES.write_text(json.dumps(values, indent=1) + "\n")
-    return json.loads(VALUES.read_text())
+        (NEWEST / VALUES).write_text(json.dumps(values, indent=1) + "\n")
+
+
+def golden(path):
+    """Values that the golden files beside one hold, as lists of floats, and the zstd of them."""
+    return json.loads(path.with_name(VALUES).read_text())
 
 
 def as_list(array):
@@ -123,35 +140,40 @@ def as_list(array):
     return [str(x) if np.isinf(float(x)) else x for x in numbers.tolist()]
 
 
-def test_golden_files_are_there_for_each_algorithm():
-    names = {path.stem for path in GOLDEN.glob("*.kwc")}
-    assert names == NAMES
-    assert Lossless.name in names
+def test_golden_files_are_there_for_each_algorithm_and_version():
+    assert {path.stem for path in NEWEST.glob("*.kwc")} == NAMES
+    assert {"chain", *(cls.name for cls in SHIPPED)} == NAMES
+    assert {path.parent.name for path in files()} == {
+        f"v{version}" for version in range(1, artifact.VERSION + 1)
+    }
+    for path in files():
+        assert f"v{path.read_bytes()[3]}" == path.parent.name
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_golden_files_decode_to_golden_values(name, golden):
-    content = artifact.read(GOLDEN / f"{name}.kwc")
+@FILES
+def test_golden_files_decode_to_golden_values(path):
+    content = artifact.read(path)
     values = {path: as_list(w.decompress()) for path, w in content.weights.items()}
-    assert values == golden["files"][name]
-    assert content.metadata == (METADATA if name == "lossless" else {})
-    for weight in golden_weights()[name]:
+    assert values == golden(path)["files"][path.stem]
+    assert content.metadata == (METADATA if path.stem == "lossless" else {})
+    for weight in golden_weights()[path.stem]:
         read = content.weights[weight.info.path]
         assert read.info == weight.info
-        assert read.compressor.config() == weight.compressor.config()
+        assert read.compressor.file_config() == weight.compressor.file_config()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_equal_input_gives_the_golden_bytes(name, golden):
-    if list(zstandard.ZSTD_VERSION) == golden["zstd"]:
-        assert written(name) == (GOLDEN / f"{name}.kwc").read_bytes()
+def test_equal_input_gives_the_golden_bytes(name):
+    path = NEWEST / f"{name}.kwc"
+    if list(zstandard.ZSTD_VERSION) == golden(path)["zstd"]:
+        assert written(name) == path.read_bytes()
     again = artifact.from_bytes(written(name))
-    assert {p: as_list(w.decompress()) for p, w in again.weights.items()} == golden["files"][name]
+    values = {key: as_list(w.decompress()) for key, w in again.weights.items()}
+    assert values == golden(path)["files"][name]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_reader_written_from_the_page_reads_the_golden_files(name):
-    path = GOLDEN / f"{name}.kwc"
+@FILES
+def test_a_reader_written_from_the_page_reads_the_golden_files(path):
     weights, metadata = format_reader.read(path.read_bytes())
     content = artifact.read(path)
     assert weights.keys() == content.weights.keys()
@@ -165,6 +187,11 @@ def test_a_reader_written_from_the_page_reads_the_golden_files(name):
     assert metadata == content.metadata
 
 
+def test_the_page_has_the_table_of_words():
+    assert tuple(format_reader.WORDS) == words.WORDS
+    assert len(set(words.WORDS)) == len(words.WORDS)
+
+
 @pytest.mark.parametrize("rank", [1, 2, 0.07, 0.5, 1.0])
 @pytest.mark.parametrize("shape", [(100, 300), (2, 3), (12, 9)])
 def test_the_page_knows_the_rank_that_a_fraction_stands_for(rank, shape):
@@ -174,17 +201,16 @@ def test_the_page_knows_the_rank_that_a_fraction_stands_for(rank, shape):
         assert format_reader.trained_shape("low_rank", config, param, shape, [1]) == expected
 
 
-def example():
-    info = WeightInfo("w", (2,))
-    packed = artifact.pack(None, {"weight": np.array([-1.5, 0.5], np.float32)}, info)
-    return artifact.to_bytes([packed], {})[0]
-
-
-def test_the_example_of_the_page_reads_as_the_page_says():
-    text = re.search(r"## Example.*?```\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
+@pytest.mark.parametrize("page", ["format.md", "format_v1.md"])
+def test_the_example_of_the_page_reads_as_the_page_says(page):
+    text = re.search(r"## Example.*?```\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)[1]
     data = bytes.fromhex("".join(line.split("#")[0] for line in text.splitlines()))
-    for weight in (
+    weight = np.array([-1.5, 0.5], np.float32)
+    for read in (
         format_reader.read(data)[0]["w"],
         artifact.from_bytes(data).weights["w"].decompress(),
     ):
-        np.testing.assert_array_equal(weight, np.array([-1.5, 0.5], np.float32))
+        np.testing.assert_array_equal(read, weight)
+    if data[3] == artifact.VERSION:
+        packed = artifact.pack(None, {"weight": weight}, WeightInfo("w", (2,)))
+        assert artifact.to_bytes([packed]) == data

@@ -183,7 +183,7 @@ def test_inputs_are_not_changed(row):
 @rows
 def test_the_name_and_hyperparameters_in_a_file_decode_alike(row):
     info = INFOS[0]
-    rebuilt = by_name(row.compressor.name, row.compressor.config())
+    rebuilt = by_name(row.compressor.name, row.compressor.file_config())
     packed = row.compressor.compress(trained(row.compressor, info, pretrained(info)), info)
     np.testing.assert_array_equal(
         rebuilt.decompress(NumpyOps, packed, info),

@@ -1,5 +1,6 @@
 """The shipped algorithms, one file each, and the registry that artifacts name them by."""
 
+import dataclasses
 import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
@@ -45,10 +46,12 @@ def by_name(name: str, config: Mapping[str, Any]) -> WeightCompressor:
     """Rebuilds the algorithm that an artifact names.
 
     The name is only looked up among registered classes and installed entry points; nothing that a
-    file says is imported.
+    file says is imported. Hyperparameters that a file does not hold are None.
 
     >>> by_name("quantization", {"bits": 4})
     Quantization(bits=4)
+    >>> by_name("pruning", {"sparsity": 0.5})
+    Pruning(sparsity=0.5, interval=None)
 
     Raises:
         CompressionError: the name is unknown or the hyperparameters are not those of the class.
@@ -64,6 +67,13 @@ def by_name(name: str, config: Mapping[str, Any]) -> WeightCompressor:
     try:
         if name == Chain.name:
             return Chain(tuple(by_name(*link) for link in config["links"]))
-        return _registry[name](**config)
+        return _registry[name](**_left_out(_registry[name]) | dict(config))
     except (TypeError, KeyError, ValueError) as error:
         raise CompressionError(f"{name!r} cannot be built from {dict(config)}: {error}") from error
+
+
+def _left_out(cls: type[WeightCompressor]) -> dict[str, None]:
+    """Returns None for each hyperparameter that a file does not hold."""
+    if cls.file_fields is None:
+        return {}
+    return {f.name: None for f in dataclasses.fields(cls) if f.name not in cls.file_fields}

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import ClassVar
 
 import numpy as np
 from etils import epy
@@ -26,6 +27,8 @@ class Clustering(WeightCompressor):
         clusters: size of the codebook, 2 or more; a weight with fewer elements has one of its size.
         iterations: the most rounds of k-means.
     """
+
+    file_fields: ClassVar = ("clusters",)
 
     clusters: int
     iterations: int = 50

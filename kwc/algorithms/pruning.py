@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import numpy as np
 from etils import epy
@@ -27,6 +28,8 @@ class Pruning(WeightCompressor):
             `kwc.schedules.Polynomial(final=0.8)`. A number prunes once, at the start.
         interval: number of steps between two masks; one more is drawn when the schedule ends.
     """
+
+    file_fields: ClassVar = ("sparsity",)
 
     sparsity: float | schedules.Schedule
     interval: int = 50

@@ -7,19 +7,21 @@ when it is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
+import io
+import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
 
-from kwc import algorithms, coding
+from kwc import algorithms, coding, files
 from kwc.artifact import container, header
 from kwc.artifact.container import MAGIC, VERSION
+from kwc.artifact.declared import DeclaredWeight, Header
 from kwc.artifact.errors import ArtifactError, short
 from kwc.artifact.weights import CodedArray, CodedWeight, PackedWeight, code, pack
-from kwc.compressor import Chain, WeightCompressor
-from kwc.files import write_atomically
+from kwc.compressor import Chain, CompressionError, WeightCompressor, WeightInfo
 
 __all__ = [
     "MAGIC",
@@ -31,7 +33,9 @@ __all__ = [
     "CodedWeight",
     "PackedWeight",
     "Sizes",
+    "Written",
     "from_bytes",
+    "opened",
     "pack",
     "read",
     "to_bytes",
@@ -55,6 +59,19 @@ class Sizes:
 
 
 @dataclasses.dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        sizes: lengths of the file and its parts.
+        nbytes: bytes of each array by its name, by weight path.
+    """
+
+    sizes: Sizes
+    nbytes: dict[str, dict[str, int]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Artifact:
     """The content of a `.kwc` file.
 
@@ -70,9 +87,9 @@ class Artifact:
 
 
 def write(
-    path: str | os.PathLike, weights: Sequence[PackedWeight], metadata: Mapping | None = None
-) -> Artifact:
-    """Writes a file, whole or not at all, and returns its content.
+    path: str | os.PathLike, weights: Iterable[PackedWeight], metadata: Mapping | None = None
+) -> Written:
+    """Writes a file, whole or not at all; of the weights, it holds one at a time.
 
     Equal input gives equal bytes.
 
@@ -81,20 +98,57 @@ def write(
             printed, metadata or hyperparameters that are no JSON values.
         OSError: the file cannot be written; an existing one is left as it was.
     """
-    data, written = to_bytes(weights, metadata or {}, str(path))
-    write_atomically(path, data)
-    return written
+    with files.writing(path) as file:
+        return _write(file, weights, metadata or {})
 
 
-def to_bytes(
-    weights: Sequence[PackedWeight], metadata: Mapping, name: str = "The artifact"
-) -> tuple[bytes, Artifact]:
-    """Returns the bytes of a file, and its content; `name` is what errors call it."""
-    coded = [code(weight, name) for weight in weights]
-    codes = [array.code for weight in coded for array in weight.coded]
-    data = container.seal(header.dump(coded, metadata), codes)
-    by_path = {weight.info.path: weight for weight in coded}
-    return data, Artifact(by_path, _sizes(data, [len(c) for c in codes]), dict(metadata))
+def to_bytes(weights: Iterable[PackedWeight], metadata: Mapping | None = None) -> bytes:
+    """Returns the bytes of a file; otherwise as `write`."""
+    file = io.BytesIO()
+    _write(file, weights, metadata or {})
+    return file.getvalue()
+
+
+def _write(file: BinaryIO, weights: Iterable[PackedWeight], metadata: Mapping) -> Written:
+    sealer = container.Sealer(file)
+    numbers: dict[bytes, int] = {}
+    declared = []
+    for packed in weights:
+        _check_axes(packed.info)
+        kind = (packed.compressor.name, packed.compressor.file_config())
+        # By their text: to Python, but not to an algorithm, 1 and 1.0 are equal.
+        text = header.to_json(kind, f"the hyperparameters of {packed.compressor.name}")
+        arrays = []
+        for array, data in code(packed):
+            arrays.append(array)
+            sealer.write(data)
+        number = numbers.setdefault(text, len(numbers))
+        declared.append(DeclaredWeight(packed.info, number, tuple(arrays)))
+    kinds = [tuple(json.loads(text)) for text in numbers]
+    content = Header(kinds, declared, dict(metadata))
+    sealer.end(content)
+    nbytes = {w.info.path: {a.name: a.nbytes for a in w.arrays} for w in declared}
+    return Written(_sizes(sealer.length, content), nbytes)
+
+
+def _check_axes(info: WeightInfo) -> None:
+    if list(info.input_axes) != sorted(info.input_axes):
+        raise CompressionError(
+            f"{info.path} has the input axes {info.input_axes}; a file holds ascending ones."
+        )
+
+
+@contextlib.contextmanager
+def opened(
+    path: str | os.PathLike,
+    expected: Mapping[str, tuple[int, ...]] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Iterator[Artifact]:
+    """Does what `read` does, but leaves the codes in the file, which is open for the context."""
+    with open(path, "rb") as file:
+        container.check_start(file.read(len(MAGIC) + 1), str(path))
+        source = container.FileView(file, 0, file.seek(0, os.SEEK_END))
+        yield _content(source, expected, max_bytes, str(path))
 
 
 def read(
@@ -116,9 +170,9 @@ def read(
         FileNotFoundError: there is no such file.
     """
     with open(path, "rb") as file:
-        container.check_start(file.read(len(MAGIC) + 1), str(path))
-        file.seek(0)
-        return from_bytes(file.read(), expected, max_bytes, str(path))
+        start = file.read(len(MAGIC) + 1)
+        container.check_start(start, str(path))
+        return from_bytes(start + file.read(), expected, max_bytes, str(path))
 
 
 def from_bytes(
@@ -128,43 +182,37 @@ def from_bytes(
     name: str = "The artifact",
 ) -> Artifact:
     """Does what `read` does, from bytes; `name` is what errors call them."""
-    text, payload = container.unseal(data, name)
-    try:
-        declared = header.parse(text)
-    except ValueError as error:
-        raise ArtifactError(
-            f"{name} is forged: its header cannot be: {error}. Do not use it."
-        ) from error
-    lengths = [array.nbytes for entry in declared.weights for array in entry.arrays]
-    if sum(lengths) != len(payload):
-        raise ArtifactError(
-            f"{name} is forged: it declares {sum(lengths)} bytes of arrays and holds "
-            f"{len(payload)}. Do not use it."
-        )
+    return _content(memoryview(data), expected, max_bytes, name)
+
+
+def _content(
+    source: container.Source,
+    expected: Mapping[str, tuple[int, ...]] | None,
+    max_bytes: int,
+    name: str,
+) -> Artifact:
+    version, declared, payload = container.unseal(source, name)
     if expected is not None:
-        _check_fits({e.info.path: e.info.shape for e in declared.weights}, expected, name)
+        _check_fits({w.info.path: w.info.shape for w in declared.weights}, expected, name)
     compressors = [_compressor(*kind, name) for kind in declared.algorithms]
-    weights, codes = {}, _split(payload, lengths)
-    for entry in declared.weights:
-        coded = tuple(
-            CodedArray(array.name, array.dtype, array.shape, array.coder, next(codes))
-            for array in entry.arrays
-        )
-        compressor = compressors[entry.algorithm]
-        weights[entry.info.path] = CodedWeight(entry.info, compressor, coded, name)
+    weights, end = {}, 0
+    for weight in declared.weights:
+        coded = []
+        for array in weight.arrays:
+            start, end = end, end + array.nbytes
+            coded.append(CodedArray(array, payload[start:end]))
+        compressor = compressors[weight.algorithm]
+        if version == 1:
+            _check_hyperparameters(compressor, weight.info, name)
+        weights[weight.info.path] = CodedWeight(weight.info, compressor, tuple(coded), name)
     if expected is None:
         _check_room(weights.values(), max_bytes, name)
-    return Artifact(weights, _sizes(data, lengths), declared.metadata)
+    return Artifact(weights, _sizes(len(source), declared), declared.metadata)
 
 
-def _split(payload: memoryview, lengths: Sequence[int]) -> Iterator[memoryview]:
-    for end, length in zip(itertools.accumulate(lengths), lengths, strict=True):
-        yield payload[end - length : end]
-
-
-def _sizes(data: bytes, lengths: Sequence[int]) -> Sizes:
-    payload = sum(lengths)
-    return Sizes(len(data), payload, len(data) - payload)
+def _sizes(file_bytes: int, declared: Header) -> Sizes:
+    payload = sum(declared.lengths)
+    return Sizes(file_bytes, payload, file_bytes - payload)
 
 
 def _compressor(kind: str, config: Mapping[str, Any], name: str) -> WeightCompressor:
@@ -182,6 +230,16 @@ def _compressor(kind: str, config: Mapping[str, Any], name: str) -> WeightCompre
             "use it."
         )
     return compressor
+
+
+def _check_hyperparameters(compressor: WeightCompressor, info: WeightInfo, name: str) -> None:
+    """Refuses what version 1 refuses: hyperparameters that do not fit the weight."""
+    try:
+        compressor.check(info)
+    except Exception as error:
+        raise ArtifactError(
+            f"{name} is forged: {type(error).__name__}: {short(error)} Do not use it."
+        ) from error
 
 
 def _count_links(compressor: WeightCompressor) -> int:

@@ -1,106 +1,56 @@
-"""The header of a file: JSON text that declares every weight, and its strict reader."""
+"""The header of a file: what it declares of every weight, in few bytes, and its strict reader.
+
+Layouts are written once, and weights name them. docs/format.md describes every byte.
+"""
 
 from __future__ import annotations
 
-import collections
-import dataclasses
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
+from kwc.artifact import layouts
+from kwc.artifact.declared import (
+    MAX_ELEMENTS,
+    DeclaredArray,
+    DeclaredWeight,
+    Header,
+    checked,
+    checked_coder,
+    checked_config,
+    checked_integer,
+    checked_object,
+    checked_shape,
+    no_constant,
+    weight_info,
+)
+from kwc.artifact.layouts import DTYPES, Layout, Template
+from kwc.artifact.words import PathReader, PathWriter
+from kwc.coding.bits import Reader, varint
+from kwc.compressor import Chain, CompressionError
 
-from kwc import coding
-from kwc.artifact.bounds import check_sizes
-from kwc.artifact.errors import short
-from kwc.artifact.weights import MASK, CodedWeight
-from kwc.compressor import CompressionError, WeightInfo
-from kwc.ops import size
+MAX_ITEMS = 1 << 17
+"""The most coders, links, layouts, weights and arrays that a header may declare in all."""
 
-_MAX_RANK = 32
-_MAX_ELEMENTS = 1 << 40
-_MAX_NAME = 1000
+MAX_CHARACTERS = 2 << 20
+"""The most characters that the paths and names of a header may have in all."""
 
-
-@dataclasses.dataclass(frozen=True)
-class ArrayEntry:
-    """What a header says about an array; `nbytes` is the length of its code."""
-
-    name: str
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    coder: str
-    nbytes: int
-
-
-@dataclasses.dataclass(frozen=True)
-class WeightEntry:
-    """What a header says about a weight; `algorithm` is an index into the header's algorithms."""
-
-    info: WeightInfo
-    algorithm: int
-    arrays: tuple[ArrayEntry, ...]
+_FLAT = 0
+"""Stands for the shape of one axis that is as long as the last one of the weight before."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Header:
-    """What a header says.
-
-    Attributes:
-        algorithms: names and hyperparameters of the algorithms.
-        weights: the weights in the order of their codes.
-        metadata: JSON values that the writer added.
-    """
-
-    algorithms: list[tuple[str, dict[str, Any]]]
-    weights: list[WeightEntry]
-    metadata: dict[str, Any]
-
-
-def dump(weights: Sequence[CodedWeight], metadata: Mapping[str, Any]) -> bytes:
-    """Returns the header of a file with these weights.
+def to_json(value: Any, name: str) -> bytes:
+    """Returns a JSON value as short text; `name` is what an error calls it.
 
     Raises:
-        CompressionError: a reader would refuse it, or the metadata or hyperparameters are no JSON.
+        CompressionError: it is no JSON value.
     """
-    # By their text: to Python, but not to an algorithm, 1 and 1.0 are equal.
-    algorithms: dict[str, int] = {}
-    entries = []
-    for weight in weights:
-        compressor, info = weight.compressor, weight.info
-        kind = _to_json(
-            [compressor.name, compressor.config()], f"the hyperparameters of {compressor.name}"
-        )
-        arrays = [
-            [array.name, array.dtype.name, list(array.shape), array.coder, len(array.code)]
-            for array in weight.coded
-        ]
-        default = WeightInfo(info.path, info.shape)
-        axes = [] if info.output_axes == default.output_axes else [list(info.output_axes)]
-        if list(info.input_axes) != sorted(info.input_axes):
-            raise CompressionError(
-                f"{info.path} has the input axes {info.input_axes}; a file holds ascending ones."
-            )
-        index = algorithms.setdefault(kind, len(algorithms))
-        entries.append([info.path, info.dtype, list(info.shape), index, arrays, *axes])
-    header = {"algorithms": [json.loads(kind) for kind in algorithms], "weights": entries}
-    if metadata:
-        header["metadata"] = dict(metadata)
-    text = _to_json(header, "the metadata")
     try:
-        parse(text.encode())
-    except ValueError as error:
-        raise CompressionError(
-            f"No reader would accept the artifact: {error}. Change the names or the metadata."
-        ) from error
-    return text.encode()
-
-
-def _to_json(value: Any, name: str) -> str:
-    try:
-        return json.dumps(
+        text = json.dumps(
             value, separators=(",", ":"), sort_keys=True, allow_nan=False, ensure_ascii=False
         )
+        return text.encode()
     except (TypeError, ValueError) as error:
         raise CompressionError(
             f"An artifact holds JSON values only, and {name} are none: {error}. Pass numbers, "
@@ -108,111 +58,176 @@ def _to_json(value: Any, name: str) -> str:
         ) from error
 
 
-def parse(text: bytes) -> Header:
+def dump(header: Header) -> bytes:
+    """Returns the bytes of a header.
+
+    Raises:
+        CompressionError: the metadata or hyperparameters are no JSON values.
+    """
+    names = PathWriter()
+    arrays = [array for weight in header.weights for array in weight.arrays]
+    coders = sorted({array.coder for array in arrays})
+    found, chosen, given = layouts.find(header.weights)
+    parts = [varint(len(coders)), *map(names.word, coders), varint(len(header.algorithms))]
+    for name, config in header.algorithms:
+        links = config["links"] if name == Chain.name else [(name, config)]
+        parts += [varint(len(links)), *(_dump_link(*link, names) for link in links)]
+    parts += [varint(len(found)), *(_dump_layout(layout, names) for layout in found)]
+    parts.append(varint(len(header.weights)))
+    parts += [names.path(weight.info.path) for weight in header.weights]
+    before: tuple[int, ...] = ()
+    for weight, layout in zip(header.weights, chosen, strict=True):
+        shape = weight.info.shape
+        is_flat = len(shape) == 1 and shape == before[-1:]
+        rank = _FLAT if is_flat else 1 + len(shape)
+        parts += [varint(rank * len(found) + layout), *map(varint, () if is_flat else shape)]
+        before = shape
+    parts += map(varint, itertools.chain(*given))
+    # The last code is what is left of the payload.
+    lengths = [*(array.nbytes for array in arrays[:-1]), 0]
+    for array, length in zip(arrays, lengths, strict=False):
+        parts.append(varint(length * len(coders) + coders.index(array.coder)))
+    if header.metadata:
+        parts.append(to_json(header.metadata, "the metadata"))
+    return b"".join(parts)
+
+
+def _dump_link(name: str, config: dict[str, Any], names: PathWriter) -> bytes:
+    text = to_json(config, f"the hyperparameters of {name}") if config else b""
+    return names.word(name) + varint(len(text)) + text
+
+
+def _dump_layout(layout: Layout, names: PathWriter) -> bytes:
+    arrays = (names.name(a.name) + _dump_axes(a.axes, a.dtype) for a in layout.arrays)
+    axes = _dump_axes(layout.output_axes, layout.dtype)
+    return b"".join([varint(layout.algorithm), axes, varint(len(layout.arrays)), *arrays])
+
+
+def _dump_axes(axes: Sequence[int] | None, dtype: int) -> bytes:
+    """A dtype, and axes unless they are the usual ones."""
+    number = 0 if axes is None else 1 + len(axes)
+    return varint(16 * number + dtype) + b"".join(map(varint, axes or ()))
+
+
+def parse(data: bytes, payload_bytes: int) -> Header:
     """Reads a header and checks all of it.
+
+    Args:
+        data: the header.
+        payload_bytes: length of all codes in the file.
 
     Raises:
         ValueError: it is not as the format says; the message says where.
     """
     try:
-        header = _dict(json.loads(text, parse_constant=_no_constant))
-        if not {"algorithms", "weights"} <= header.keys() <= {"algorithms", "weights", "metadata"}:
-            raise ValueError(f"it has the keys {short(sorted(header))}")
-        kinds = [_algorithm(kind) for kind in _list(header["algorithms"])]
-        weights = [_weight(entry, len(kinds)) for entry in _list(header["weights"])]
-        metadata = _dict(header.get("metadata", {}))
+        return _Parser(data).header(payload_bytes)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    _check_unique("weights", [weight.info.path for weight in weights])
-    return Header(kinds, weights, metadata)
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+class _Parser:
+    """Reads the parts of a header in their order."""
+
+    def __init__(self, data: bytes):
+        self._reader = Reader(data)
+        self._names = PathReader(self._reader, MAX_CHARACTERS)
+        self._items = MAX_ITEMS
+
+    def header(self, payload_bytes: int) -> Header:
+        coders = self._many(lambda: checked_coder(self._names.word()))
+        algorithms = self._many(self._algorithm)
+        found = self._many(lambda: self._layout(len(algorithms)))
+        paths = self._many(self._names.path)
+        shapes = list(self._shapes(len(paths), len(found)))
+        layouts_ = [found[position] for _, position in shapes]
+        given = [[self._integer() for _ in range(layout.given)] for layout in layouts_]
+        codes = self._codes(sum(len(layout.arrays) for layout in layouts_), coders, payload_bytes)
+        weights = []
+        for path, (shape, _), layout, lengths in zip(paths, shapes, layouts_, given, strict=True):
+            info = weight_info(path, shape, DTYPES[layout.dtype].name, layout.output_axes)
+            lengths = iter(lengths)
+            arrays = tuple(
+                DeclaredArray(
+                    array.name, DTYPES[array.dtype], array.shape(info, lengths), *next(codes)
+                )
+                for array in layout.arrays
+            )
+            weights.append(DeclaredWeight(info, layout.algorithm, arrays))
+        return checked(Header(algorithms, weights, self._metadata()))
+
+    def _claim(self, items: int) -> int:
+        self._items -= items
+        if self._items < 0:
+            raise ValueError(f"it declares more than {MAX_ITEMS} things in all")
+        return items
+
+    def _integer(self, stop: int = MAX_ELEMENTS) -> int:
+        return checked_integer(self._reader.varint(), stop)
+
+    def _many(self, read: Callable[[], Any]) -> list[Any]:
+        """Reads a number, and as many things as it says."""
+        return [read() for _ in range(self._claim(self._integer()))]
+
+    def _algorithm(self) -> tuple[str, dict[str, Any]]:
+        links = self._many(self._link)
+        if not links:
+            raise ValueError("an algorithm has no links")
+        return links[0] if len(links) == 1 else (Chain.name, {"links": [list(x) for x in links]})
+
+    def _link(self) -> tuple[str, dict[str, Any]]:
+        name = self._names.word()
+        text = bytes(self._reader.take(self._integer()))
+        return name, checked_config(_from_json(text)) if text else {}
+
+    def _layout(self, algorithms: int) -> Layout:
+        algorithm = self._integer(algorithms)
+        axes, dtype = self._axes()
+        return Layout(algorithm, dtype, axes, tuple(self._many(self._template)))
+
+    def _template(self) -> Template:
+        name = self._names.name()
+        axes, dtype = self._axes()
+        return Template(name, dtype, axes)
+
+    def _axes(self) -> tuple[tuple[int, ...] | None, int]:
+        """Reads a dtype, and axes unless they are the usual ones."""
+        number, dtype = divmod(self._integer(), 16)
+        axes = tuple(self._integer() for _ in range(number - 1)) if number else None
+        return axes, checked_integer(dtype, len(DTYPES))
+
+    def _shapes(self, weights: int, layouts_: int) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Yields the shape of each weight and the position of its layout."""
+        before: tuple[int, ...] = ()
+        for _ in range(weights):
+            if not layouts_:
+                raise ValueError("it has weights and no layouts")
+            rank, position = divmod(self._integer(), layouts_)
+            if rank == _FLAT and not before:
+                raise ValueError("a weight has the last axis of a weight without axes")
+            lengths = before[-1:] if rank == _FLAT else [self._integer() for _ in range(rank - 1)]
+            before = checked_shape(lengths)
+            yield before, position
+
+    def _codes(
+        self, arrays: int, coders: list[str], payload_bytes: int
+    ) -> Iterator[tuple[str, int]]:
+        """Reads the coder and the length of each code."""
+        if self._claim(arrays) and not coders:
+            raise ValueError("it has arrays and no coders")
+        codes = [divmod(self._reader.varint(), len(coders)) for _ in range(arrays)]
+        left = payload_bytes - sum(length for length, _ in codes)
+        if left < 0 or (left and not codes) or (codes and codes[-1][0]):
+            raise ValueError(
+                f"it declares {payload_bytes - left} bytes of arrays but for the last, and the "
+                f"file holds {payload_bytes}"
+            )
+        lengths = [length for length, _ in codes[:-1]] + [left]
+        return ((coders[coder], n) for (_, coder), n in zip(codes, lengths, strict=False))
+
+    def _metadata(self) -> dict[str, Any]:
+        text = bytes(self._reader.rest())
+        return checked_object(_from_json(text)) if text else {}
 
 
-def _algorithm(value: Any) -> tuple[str, dict[str, Any]]:
-    name, config = _list(value, 2)
-    for text in _strings(config):
-        if not text.isprintable():
-            raise ValueError(f"{short(text)!r} holds characters that cannot be printed")
-    return _name(name), _dict(config)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """Yields every string within a JSON value, the keys of objects too."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | dict):
-        for item in value:
-            yield from _strings(item)
-        if isinstance(value, dict):
-            yield from _strings(list(value.values()))
-
-
-def _weight(value: Any, kinds: int) -> WeightEntry:
-    path, dtype, shape, kind, arrays, *axes = _list(value, 5, 6)
-    info = WeightInfo(_name(path), _shape(shape), _dtype(dtype).name)
-    if axes:
-        outputs = tuple(_integer(axis, len(info.shape)) for axis in _list(axes[0]))
-        inputs = tuple(axis for axis in range(len(info.shape)) if axis not in outputs)
-        info = dataclasses.replace(info, input_axes=inputs, output_axes=outputs)
-    arrays = tuple(map(_array, _list(arrays)))
-    _check_unique(f"arrays of {info.path}", [array.name for array in arrays])
-    if any(array.name == MASK and array.dtype == bool for array in arrays[1:]):
-        raise ValueError(f"the mask of {info.path} is not its first array")
-    check_sizes(info, {array.name: size(array.shape) for array in arrays})
-    return WeightEntry(info, _integer(kind, kinds), arrays)
-
-
-def _check_unique(what: str, names: list[str]) -> None:
-    name, times = next(iter(collections.Counter(names).most_common(1)), ("", 0))
-    if times > 1:
-        raise ValueError(f"two {what} are called {name}")
-
-
-def _array(value: Any) -> ArrayEntry:
-    name, dtype, shape, coder, nbytes = _list(value, 5)
-    if not isinstance(coder, str) or coder not in coding.CODERS:
-        raise ValueError(f"there is no coder {short(coder)!r}, only {', '.join(coding.CODERS)}")
-    return ArrayEntry(
-        _name(name), _dtype(dtype), _shape(shape), coder, _integer(nbytes, _MAX_ELEMENTS)
-    )
-
-
-def _list(value: Any, *lengths: int) -> list:
-    if not isinstance(value, list) or (lengths and len(value) not in lengths):
-        of = f" of {' or '.join(map(str, lengths))}" if lengths else ""
-        raise ValueError(f"{short(value)} stands where a list{of} belongs")
-    return value
-
-
-def _dict(value: Any) -> dict:
-    if not isinstance(value, dict):
-        raise ValueError(f"{short(value)} stands where an object belongs")
-    return value
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME or not value.isprintable():
-        raise ValueError(f"{short(value)!r} is no name: 1 to {_MAX_NAME} printable characters")
-    return value
-
-
-def _dtype(value: Any) -> np.dtype:
-    if not isinstance(value, str):
-        raise ValueError(f"{short(value)} is no dtype")
-    return coding.dtype_from_name(value)
-
-
-def _integer(value: Any, stop: int) -> int:
-    if type(value) is not int or not 0 <= value < stop:
-        raise ValueError(f"{short(value)} stands where an integer from 0 to {stop - 1} belongs")
-    return value
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    shape = tuple(_integer(n, _MAX_ELEMENTS) for n in _list(value))
-    if len(shape) > _MAX_RANK or size([max(n, 1) for n in shape]) >= _MAX_ELEMENTS:
-        raise ValueError(f"{short(value)} is no shape: {_MAX_RANK} axes and 2^40 elements at most")
-    return shape
+def _from_json(text: bytes) -> Any:
+    return json.loads(str(text, "utf-8"), parse_constant=no_constant)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from kwc import coding
 from kwc.algorithms import Lossless
 from kwc.artifact.bounds import BoundedOps, bounded, check_sizes
+from kwc.artifact.container import Source
+from kwc.artifact.declared import MASK, DeclaredArray
 from kwc.artifact.errors import ArtifactError, short
 from kwc.compressor import CompressionError, WeightCompressor, WeightInfo
 from kwc.ops import size
-
-MASK = "mask"
-"""Name of the bool array outside of which the other arrays of its shape are 0 and not stored."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +40,6 @@ class PackedWeight:
         info = self.info
         arrays = {name: bounded(array, info) for name, array in self.arrays.items()}
         try:
-            self.compressor.check(info)
             # Arrays that were not packed by the algorithm may overflow, or make it fail in any way.
             with np.errstate(all="ignore"):
                 value = np.asarray(self.compressor.decompress(BoundedOps, arrays, info))
@@ -96,16 +94,13 @@ def pack(
 class CodedArray:
     """A named array as a file holds it: its code, and what the header says about it."""
 
-    name: str
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    coder: str
-    code: bytes | memoryview
+    declared: DeclaredArray
+    code: bytes | Source
 
     @property
     def decoded_bytes(self) -> int:
         """Bytes that the array takes in memory."""
-        return size(self.shape) * self.dtype.itemsize
+        return size(self.declared.shape) * self.declared.dtype.itemsize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +122,7 @@ class CodedWeight:
     @property
     def nbytes(self) -> dict[str, int]:
         """Bytes that each array takes in the file."""
-        return {array.name: len(array.code) for array in self.coded}
+        return {array.declared.name: array.declared.nbytes for array in self.coded}
 
     @property
     def decoded_bytes(self) -> int:
@@ -142,12 +137,13 @@ class CodedWeight:
             ArtifactError: a code is not that of the declared array.
         """
         arrays: dict[str, np.ndarray] = {}
-        for array in self.coded:
+        for coded in self.coded:
+            array = coded.declared
             mask = _mask(arrays)
             masked = _is_masked(array.name, array.shape, mask)
             shape = (int(np.count_nonzero(mask)),) if masked else array.shape
             try:
-                values = coding.decode(array.coder, bytes(array.code), shape, array.dtype)
+                values = coding.decode(array.coder, bytes(coded.code), shape, array.dtype)
             except (coding.CodingError, MemoryError) as error:
                 raise ArtifactError(
                     f"{self.file} is forged: {self.info.path}/{array.name}: {short(error)}. Do not "
@@ -173,17 +169,15 @@ class CodedWeight:
             raise ArtifactError(f"{self.file}: {error}") from error
 
 
-def code(packed: PackedWeight, file: str) -> CodedWeight:
-    """Codes the arrays of a weight, each by the coder that gives the fewest bytes."""
+def code(packed: PackedWeight) -> Iterator[tuple[DeclaredArray, bytes]]:
+    """Codes the arrays of a weight one by one, the mask first, each in the fewest bytes."""
     mask = _mask(packed.arrays)
-    coded = []
     for name in sorted(packed.arrays, key=lambda name: mask is not None and name != MASK):
         array = packed.arrays[name]
         masked = _is_masked(name, array.shape, mask)
         coder, data = coding.encode(array[mask] if masked else array)
         dtype = coding.dtype_from_name(coding.dtype_name(array.dtype))
-        coded.append(CodedArray(name, dtype, array.shape, coder, data))
-    return CodedWeight(packed.info, packed.compressor, tuple(coded), file)
+        yield DeclaredArray(name, dtype, array.shape, coder, len(data)), data
 
 
 def _mask(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:

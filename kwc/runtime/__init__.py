@@ -24,5 +24,5 @@ def load(path: str | os.PathLike, max_bytes: int = artifact.MAX_BYTES) -> dict[s
     Raises:
         ArtifactError: the file is no artifact, damaged or forged, or its algorithms are unknown.
     """
-    content = artifact.read(path, max_bytes=max_bytes)
-    return {path: weight.decompress() for path, weight in content.weights.items()}
+    with artifact.opened(path, max_bytes=max_bytes) as content:
+        return {path: weight.decompress() for path, weight in content.weights.items()}

@@ -219,4 +219,4 @@ def _size(weight: CodedWeight | None) -> int | None:
 
 
 def _name(weight: CodedWeight | None) -> str | None:
-    return None if weight is None else report.describe(weight)
+    return None if weight is None else report.describe(weight.compressor)
