@@ -7,7 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from kwc import ops
-from kwc.algorithms import Clustering, Lossless, LowRank, Pruning, Quantization
+from kwc.algorithms import (
+    Clustering,
+    EntropyConstrained,
+    Lossless,
+    LowRank,
+    Pruning,
+    Quantization,
+)
 from kwc.compressor import WeightCompressor, WeightInfo
 from kwc.schedules import Polynomial
 
@@ -61,6 +68,17 @@ def rank(fraction: float) -> Callable[[np.ndarray, WeightInfo], bool]:
     return promise
 
 
+def steps(weight: np.ndarray, info: WeightInfo) -> bool:
+    """Whole multiples of one step, which is a power of two to an eighth."""
+    magnitudes = np.unique(np.abs(weight[weight != 0]))
+    exponents = np.arange(-128, 128) / 8
+    return any(
+        np.array_equal(magnitudes, np.rint(magnitudes / step) * step)
+        for step in np.exp2(exponents).astype(np.float32)
+        if step <= np.min(magnitudes, initial=1.0)
+    )
+
+
 def both(*promises: Callable) -> Callable[[np.ndarray, WeightInfo], bool]:
     return lambda weight, info: all(promise(weight, info) for promise in promises)
 
@@ -77,6 +95,8 @@ ROWS = [
     Row(Pruning(sparsity=0.5), zeros(0.5)),
     Row(Pruning(Polynomial(final=0.8), interval=2), zeros(0.8)),
     Row(LowRank(rank=0.5, least=1), rank(0.5), tolerance=1e-5),
+    Row(EntropyConstrained(), steps),
+    Row(Pruning(0.5) >> EntropyConstrained(), both(zeros(0.5), steps)),
     Row(Pruning(0.5) >> Clustering(4), both(zeros(0.5), distinct(5))),
     Row(Pruning(0.5) >> Quantization(4), both(zeros(0.5), levels(4))),
     Row(Pruning(Polynomial(0.5), interval=2) >> Clustering(3), both(zeros(0.5), distinct(4))),

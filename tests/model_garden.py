@@ -12,7 +12,14 @@ from experiments.data import prepare, tfrecords
 
 ROOT = pathlib.Path(__file__).parents[1]
 SPECS = ROOT / "gin_configs" / "specs"
-RATES = {"quantization": 4, "clustering": 8, "pruning": 0.5, "low_rank": 0.5, "lossless": None}
+RATES = {
+    "entropy_constrained": 0.5,
+    "quantization": 4,
+    "clustering": 8,
+    "pruning": 0.5,
+    "low_rank": 0.5,
+    "lossless": None,
+}
 
 
 def write_images(folder):

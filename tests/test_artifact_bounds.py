@@ -30,6 +30,7 @@ def test_arithmetic_gives_what_numpy_gives():
         (np.multiply.outer(y, y), np.multiply.outer(b, b)),
         (BoundedOps.where(x > 3, x), np.where(a > 3, a, 0)),
         (BoundedOps.gather(y, (x % 4).astype(np.int8)), b[(a % 4).astype(int)]),
+        (BoundedOps.gather(b, BoundedOps.cast(x % 4, "int32")), b[(a % 4).astype(int)]),
         (BoundedOps.cast(BoundedOps.transpose(x, (1, 0)), "float64"), a.T.astype(np.float64)),
     ]:
         np.testing.assert_array_equal(np.asarray(got), expected)
@@ -50,6 +51,7 @@ def test_arithmetic_gives_what_numpy_gives():
         lambda: BoundedOps.where(of(ROOM, 1) > 0, of(2)),
         lambda: BoundedOps.where(of(2) > 0, of(ROOM, 1)),
         lambda: BoundedOps.gather(of(3, 2), of(ROOM, dtype=np.int32) % 3),
+        lambda: BoundedOps.gather(small(3, 2), BoundedOps.cast(of(ROOM), "int32") % 3),
         lambda: BoundedOps.matmul(of(2, ROOM // 2 + 1, 1), of(1, 1)),
         lambda: BoundedOps.cast(of(ROOM), "float64")[:, None] - of(2),
     ],

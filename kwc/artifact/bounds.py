@@ -76,13 +76,18 @@ class BoundedOps(NumpyOps):
     """Decoding operations on `BoundedArray`s, which a file chose."""
 
     @staticmethod
-    def gather(table: BoundedArray, indices: BoundedArray) -> BoundedArray:
+    def cast(x: BoundedArray, dtype: str) -> BoundedArray:
+        return x.astype(dtype)
+
+    @staticmethod
+    def gather(table: np.ndarray, indices: BoundedArray) -> BoundedArray:
         if indices.dtype.kind not in "iu":
             raise IndexError(f"indices are integers, not {indices.dtype}")
         if indices.size and int(indices.min()) < 0:
             raise IndexError(f"the index {int(indices.min())} is negative")
-        table.check_room(indices.shape + table.shape[1:])
-        return table[indices.view(np.ndarray)]
+        # A table may also be one that the algorithm itself has.
+        indices.check_room(indices.shape + table.shape[1:])
+        return indices._adopt(_plain(table)[_plain(indices)])
 
     @staticmethod
     def where(mask: BoundedArray, x: BoundedArray) -> BoundedArray:

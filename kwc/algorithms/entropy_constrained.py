@@ -1,0 +1,212 @@
+"""A weight as integers times a learned step, trained against the bits of the integers."""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+from etils import epy
+
+from kwc import latents
+from kwc import ops as kwc_ops
+from kwc.compressor import CompressionError, Variables, WeightCompressor, WeightInfo
+
+with epy.lazy_imports():
+    import tensorflow as tf
+
+_SIGN = 0.9 * math.log(2)  # Contexts tell something of a sign.
+_LEAST_SCALE = 0.01  # Of a weight that starts at zero.
+
+
+@dataclasses.dataclass(frozen=True)
+class EntropyConstrained(WeightCompressor):
+    """Uniform quantization whose step and integers are trained against their code length.
+
+    Entropy-constrained scalar quantization (Chou, Lookabaugh and Gray, 1989), by straight-through
+    gradients of entropy-penalized reparameterization (Oktay et al., arXiv:1906.06624), but in the
+    domain of the weight, and with another prior: the log odds that an integer in row i and column j
+    of the weight's matrix is not zero are `logit + row_logits[i] + column_logits[j]`; its sign and
+    a geometric magnitude follow. The prior is learned and not stored. The gradient is that of an L1
+    norm which is reweighted all the time (Candes, Wakin and Boyd, arXiv:0711.1612), by row and by
+    column: the emptier they are, the dearer their elements.
+
+    Attributes:
+        step: initial step in root mean squares of the weight.
+        step_rate: multiple of the optimizer's learning rate for the logarithm of the step.
+        prior_rate: multiple of it for the prior.
+        freeze: fraction of the training after which a zero stays zero; 1 for never.
+    """
+
+    step: float = 1.5
+    step_rate: float = 1.0
+    prior_rate: float = 15.0
+    freeze: float = 0.85
+
+    def check(self, info: WeightInfo) -> None:
+        if min(self.step, self.step_rate, self.prior_rate) <= 0 or not 0 < self.freeze <= 1:
+            raise CompressionError(
+                f"{self} cannot be for {info.path}: step, step_rate and prior_rate must be above "
+                "0, freeze in (0, 1]."
+            )
+
+    def param_shapes(self, info: WeightInfo) -> dict[str, tuple[int, ...]]:
+        shapes = {"weight": info.shape, "log_step": (), "logit": (), "tail_logit": ()}
+        if info.input_axes and info.output_axes:
+            rows, columns = info.matrix_shape
+            shapes |= {"row_logits": (rows,), "column_logits": (columns,)}
+        return shapes
+
+    def init(self, weight, info, step, statistics) -> Variables:
+        scale = max(float(np.sqrt(np.mean(np.square(weight)))), _LEAST_SCALE)
+        params = {name: np.zeros(s, np.float32) for name, s in self.param_shapes(info).items()}
+        params |= {"weight": weight, "log_step": np.float32(math.log(self.step * scale))}
+        return Variables(params, {"keep": np.ones(info.shape, bool)})
+
+    def project(self, v, info, training, seed):
+        weight = _decode(v.params["weight"], v.params["log_step"], v.state["keep"])
+        weight.set_shape(info.shape)
+        return weight
+
+    def penalty(self, v, info, seed):
+        matrix = kwc_ops.to_matrix(kwc_ops.TensorFlowOps, v.params["weight"], info)
+        logits = tf.broadcast_to(v.params["logit"], matrix.shape)
+        if "row_logits" in v.params:
+            logits += v.params["row_logits"][:, tf.newaxis] + v.params["column_logits"]
+        return _bits(matrix, v.params["log_step"], logits, v.params["tail_logit"])
+
+    def learning_rates(self, info: WeightInfo) -> dict[str, float]:
+        priors = self.param_shapes(info).keys() - {"weight", "log_step"}
+        return {"log_step": self.step_rate} | dict.fromkeys(sorted(priors), self.prior_rate)
+
+    def update(self, v, info, step, gradients) -> Variables:
+        if step.total == 0 or self.freeze == 1:
+            return v
+        due = step.index == math.ceil(self.freeze * step.total)
+        weight, size = v.params["weight"], latents.learned_steps(v.params["log_step"])
+        keep = _nonzeros()(due, v.state["keep"], weight, size)
+        return Variables(v.params, {"keep": keep})
+
+    def compress(self, v, info):
+        log_step = tf.convert_to_tensor(v.params["log_step"])
+        levels = _levels(tf.convert_to_tensor(v.params["weight"]), latents.learned_steps(log_step))
+        exponent = latents.exponents(log_step).numpy().astype(np.int8)
+        kept = np.where(v.state["keep"], levels, 0)
+        return {"levels": latents.as_integers(kept), "exponent": exponent.reshape(1)}
+
+    def decompress(self, ops, packed, info):
+        return ops.cast(packed["levels"], "float32") * latents.steps(ops, packed["exponent"])
+
+    def config(self):
+        """Returns nothing: the hyperparameters are those of training, and decoding needs none."""
+        return {}
+
+
+def _levels(weight, step):
+    return tf.round(weight / step)
+
+
+def _decode(weight, log_step, keep):
+    """Returns the weight in whole steps; rounding passes the gradient through to the weight.
+
+    Args:
+        weight: float32 tensor.
+        log_step: float32 scalar tensor.
+        keep: bool tensor, false where the result is 0 whatever the weight is.
+    """
+
+    @tf.custom_gradient
+    def decode(weight, log_step):
+        decoded = _decoded()(weight, latents.learned_steps(log_step), keep)
+        return decoded, lambda upstream: _decoded_gradient()(weight, decoded, keep, upstream)
+
+    return decode(weight, log_step)
+
+
+def _bits(matrix, log_step, logits, tail):
+    """Returns the expected bits of a weight's levels, a float32 scalar.
+
+    Args:
+        matrix: float32 tensor [rows, columns], the weight.
+        log_step: float32 scalar tensor.
+        logits: float32 tensor [rows, columns], the log odds that a level is not 0.
+        tail: float32 scalar tensor, the log odds that a magnitude is larger by one more.
+    """
+
+    @tf.custom_gradient
+    def bits(matrix, log_step, logits, tail):
+        arguments = matrix, latents.learned_steps(log_step), logits, tail
+        total = _expected()(*arguments) / math.log(2)
+        return total, lambda upstream: _expected_gradient()(*arguments, upstream / math.log(2))
+
+    return bits(matrix, log_step, logits, tail)
+
+
+def _prices(tail):
+    """Nats of a level at even odds that is not 0, and of each further unit of its magnitude."""
+    return _SIGN + tf.nn.softplus(tail), tf.nn.softplus(-tail)
+
+
+def _units(level):
+    """Of whole magnitudes, the first unit and those beyond, as float32 tensors."""
+    magnitude = tf.abs(tf.round(level))
+    return tf.minimum(magnitude, 1.0), tf.nn.relu(magnitude - 1.0)
+
+
+# Functions that every weight calls; see `kwc.ops.shared`.
+
+
+@functools.cache
+def _decoded():
+    def decoded(weight, step, keep):
+        return tf.where(keep, _levels(weight, step) * step, 0.0)
+
+    return kwc_ops.shared(decoded, tf.float32, tf.float32, tf.bool)
+
+
+@functools.cache
+def _decoded_gradient():
+    def gradient(weight, decoded, keep, upstream):
+        by_weight = tf.where(keep, upstream, 0.0)
+        return by_weight, tf.reduce_sum(by_weight * (decoded - weight))
+
+    return kwc_ops.shared(gradient, tf.float32, tf.float32, tf.bool, tf.float32)
+
+
+@functools.cache
+def _expected():
+    def nats(matrix, step, logits, tail):
+        first, further = _prices(tail)
+        one, more = _units(matrix / step)
+        return tf.reduce_sum(tf.nn.softplus(logits) + one * (first - logits) + more * further)
+
+    return kwc_ops.shared(nats, *[tf.float32] * 4)
+
+
+@functools.cache
+def _expected_gradient():
+    def gradient(matrix, step, logits, tail, upstream):
+        first, further = _prices(tail)
+        level = matrix / step
+        one, more = _units(level)
+        # Between whole numbers the price grows along straight lines, and is never below that at
+        # even odds: else the row of a dead unit, once full, would stay full.
+        price = tf.where(tf.abs(level) < 1.0, first + tf.nn.relu(-logits), further)
+        slope = tf.sign(level) * price
+        stops, goes_on = tf.sigmoid(tail), tf.sigmoid(-tail)
+        return (
+            slope * (upstream / step),
+            -upstream * tf.reduce_sum(slope * level),
+            upstream * (tf.sigmoid(logits) - one),
+            upstream * (stops * tf.reduce_sum(one) - goes_on * tf.reduce_sum(more)),
+        )
+
+    return kwc_ops.shared(gradient, *[tf.float32] * 5)
+
+
+@functools.cache
+def _nonzeros():
+    def nonzeros(due, keep, weight, step):
+        due.set_shape([])
+        return tf.cond(due, lambda: _levels(weight, step) != 0.0, lambda: tf.identity(keep))
+
+    return kwc_ops.shared(nonzeros, tf.bool, tf.bool, tf.float32, tf.float32)
