@@ -67,7 +67,7 @@ class State:
         self.p, self.n = p, 0
 
     def adapt(self, bit, limit):
-        self.p += ((bit * 2**22 - self.p) * (131072 // (2 * self.n + 4))) // 65536
+        self.p += ((bit * 2**22 - self.p) * (131072 // (2 * self.n + 3))) // 65536
         self.n += self.n < limit
 
 
@@ -75,7 +75,8 @@ def decode_context(data, shape, itemsize):
     position, numbers = 2, []
     flags, rest = divmod(data[0], 24)
     fold, order = divmod(rest, 6)
-    settings, prior = divmod(data[1], 16)
+    rest, prior = divmod(data[1], 16)
+    smooth, settings = divmod(rest, 4)
 
     def varint():
         nonlocal position
@@ -110,9 +111,15 @@ def decode_context(data, shape, itemsize):
     states = {("plain", 0): State(SQUASH[160 * prior - 1920] * 64)}
     weights = {}
 
+    def first_weights(sources):
+        plain, neighbour, together = (3277, 8520, 32768) if smooth else (6554, 0, 65536)
+        yield plain if ways else plain + together
+        yield from [neighbour] * (sources - 1 - len(ways))
+        yield from [together // len(ways) for _ in ways]
+
     def mixed(names, group):
         chosen = [states.setdefault(name, State()) for name in names]
-        weight = weights.setdefault(group, [72089 // (4 + len(ways))] * 10)
+        weight = weights.setdefault(group, list(first_weights(len(chosen))))
         for state in chosen[1:]:
             if state.n == 0:
                 state.p = chosen[0].p
@@ -135,6 +142,8 @@ def decode_context(data, shape, itemsize):
     for place in itertools.product(*map(range, size)):
 
         def at(*step, place=place):
+            if any(step[smooth:]):
+                return 0
             return values.get(tuple(a + b for a, b in zip(place, step, strict=True)), 0)
 
         left, left2, up, up2 = at(0, 0, -1), at(0, 0, -2), at(0, -1, 0), at(0, -2, 0)
@@ -151,29 +160,21 @@ def decode_context(data, shape, itemsize):
 
         around = low(left2, up2, back2, up_left, up_right, back_up, back_down)
         around += 2 * low(left, up, back)
-        names = [
-            ("plain", 0),
-            ("near", low(left), low(up), low(back)),
-            ("wide", min(around, 15)),
-            ("pattern", *(v != 0 for v in (up, back, up2, back2, back_up, back_down))),
-        ]
-        busy = any((left, up, back))
-        value = mixed([*names, *(("zero", *s) for s in slices)], ("zero", busy))
+        marks = [value != 0 for value in (up, back, up2, back2, back_up, back_down)]
+        around = [("near", low(left), low(up), low(back)), ("wide", min(around, 15))]
+        around = [*around, ("pattern", *marks)] if smooth else []
+        names = [("plain", 0), *around, *(("zero", *s) for s in slices)]
+        value = mixed(names, ("zero", any((left, up, back))))
         if value:
-            negative = flags & 1 and mixed(
-                [
-                    ("plain", 1),
-                    ("signs", sign(left), sign(up), sign(back)),
-                    ("close", sign(left, up, back)),
-                    ("far", sign(up, back, up2, back2, back_up, back_down)),
-                    *(("sign", *s) for s in slices),
-                ],
-                "sign",
-            )
+            close = sign(left, up, back)
+            far = sign(up, back, up2, back2, back_up, back_down)
+            around = [("signs", sign(left), sign(up), sign(back)), ("close", close), ("far", far)]
+            names = [("plain", 1), *(around if smooth else []), *(("sign", *s) for s in slices)]
+            negative = flags & 1 and mixed(names, "sign")
             distant = abs(left2) + abs(up2) + abs(back2)
             scale = min(abs(left) + abs(up) + abs(back) + distant // 2, 255).bit_length()
             while flags & 2 and value <= 14:
-                names = [("plain", 1 + value), ("scale", scale, value)]
+                names = [("plain", 1 + value), *([("scale", scale, value)] if smooth else [])]
                 names += [("above", min(value, 2), *s) for s in slices]
                 if not mixed(names, min(value, 3)):
                     break

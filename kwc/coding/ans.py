@@ -30,11 +30,12 @@ class Ans:
         if array.size < 2:
             return None
         minimum, distances = subtract_minimum(to_patterns(array), array.dtype)
-        symbols, indices, counts = np.unique(distances, return_inverse=True, return_counts=True)
-        if not 2 <= len(symbols) <= MAX_SYMBOLS:
+        counted = _count(distances)
+        if counted is None:
             return None
-        table = best_table(symbols.astype(np.uint64), counts)
-        positions = np.searchsorted(table.symbols, symbols.astype(np.uint64)).astype(np.int32)
+        symbols, indices, counts = counted
+        table = best_table(symbols, counts)
+        positions = np.searchsorted(table.symbols, symbols).astype(np.int32)
         coder = constriction.stream.stack.AnsCoder()
         coder.encode_reverse(positions[indices], _model(table))
         stream = coder.get_compressed().astype(_WORD).tobytes().rstrip(b"\0")
@@ -50,6 +51,27 @@ class Ans:
             raise CodingError(f"corrupt data: a value does not fit {dtype.name}")
         distances = _decode_stream(bytes(reader.rest()), count, table, pattern_dtype(dtype))
         return add_minimum(minimum, distances, dtype)
+
+
+def _count(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Returns the symbols (uint64), each element's index among them, and how often each occurs.
+
+    None if there are too few or too many.
+    """
+    if distances.max() < MAX_SYMBOLS:
+        indices = distances.astype(np.int32)
+        counts = np.bincount(indices)
+        symbols = np.flatnonzero(counts)
+        if len(symbols) < len(counts):
+            indices = (np.cumsum(counts > 0) - 1)[indices]
+        counts = counts[symbols]
+    elif len(np.unique(distances[: 2 * MAX_SYMBOLS])) > MAX_SYMBOLS:
+        return None
+    else:
+        symbols, indices, counts = np.unique(distances, return_inverse=True, return_counts=True)
+    if not 2 <= len(symbols) <= MAX_SYMBOLS:
+        return None
+    return symbols.astype(np.uint64), indices, counts
 
 
 def _decode_stream(stream: bytes, count: int, table: Table, dtype: np.dtype) -> np.ndarray:

@@ -10,7 +10,7 @@ from kwc.coding.errors import CodingError
 
 
 class Packed:
-    """Fixed-width integers. Applies to every array that has elements; floats by bit pattern."""
+    """Fixed-width integers, floats by bit pattern. Applies if these are narrower than the dtype."""
 
     name = "packed"
 
@@ -20,6 +20,8 @@ class Packed:
             return None
         minimum, distances = subtract_minimum(to_patterns(array), array.dtype)
         width = int(distances.max()).bit_length()
+        if width == 8 * array.dtype.itemsize:
+            return None
         return bits.zigzag(minimum) + bytes([width]) + bits.pack(distances, width)
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

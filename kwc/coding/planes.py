@@ -21,6 +21,10 @@ from kwc.coding.errors import CodingError
 
 _BYTE = np.dtype(np.uint8)
 
+_LONG = 1 << 16
+_NOISE = 7.95
+"""Bits per byte."""
+
 
 class Planes:
     """One code per byte plane. Applies to arrays that have elements of more than one byte."""
@@ -31,7 +35,7 @@ class Planes:
         """Plane codes are stored by their coder's position in `coders`.
 
         Args:
-            coders: those that a reader knows.
+            coders: those that a reader knows; the first leaves bytes as they are.
             tried: those of them that a writer tries; all of them, if None.
         """
         self._coders = tuple(coders)
@@ -45,7 +49,9 @@ class Planes:
         little_endian = patterns.astype(patterns.dtype.newbyteorder("<"), copy=False)
         parts = []
         for plane in little_endian.view(_BYTE).reshape(-1, patterns.itemsize).T:
-            coder, data = cheapest(self._tried, plane.reshape(array.shape))
+            plane = np.ascontiguousarray(plane).reshape(array.shape)
+            tried = self._coders[:1] if _is_noise(plane) else self._tried
+            coder, data = cheapest(tried, plane)
             parts += [bytes([self._coders.index(coder)]), bits.varint(len(data)), data]
         return b"".join(parts)
 
@@ -64,6 +70,15 @@ class Planes:
         reader.end()
         patterns = pattern_dtype(dtype)
         return planes.reshape(-1).view(patterns.newbyteorder("<")).astype(patterns, copy=False)
+
+
+def _is_noise(plane: np.ndarray) -> bool:
+    """Whether a long plane is so close to random bytes that no coder is worth its time."""
+    if plane.size < _LONG:
+        return False
+    counts = np.bincount(plane.reshape(-1), minlength=256)
+    entropy = np.log2(plane.size) - counts @ np.log2(np.maximum(counts, 1)) / plane.size
+    return entropy > _NOISE
 
 
 class Floats(Planes):

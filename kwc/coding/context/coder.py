@@ -5,13 +5,19 @@ import numpy as np
 from kwc.coding.context import arithmetic
 from kwc.coding.context.header import SETTINGS, Header
 from kwc.coding.context.kernel import code
-from kwc.coding.context.layout import ZERO
+from kwc.coding.context.layout import NEIGHBOURS, ZERO
 from kwc.coding.context.mixing import SOURCES, Model
 from kwc.coding.context.tables import LIMIT, ONE, tables
 from kwc.coding.errors import CodingError
 
-_WEIGHT_SETS = 6
-_TOTAL_WEIGHT = ONE * 11 // 10
+_VALUE_SETS, _LARGE_SETS = 3, 3
+"""Sets of weights for the bits that are of no magnitude, and for those of one."""
+
+_ALONE = (6554, 0, 65536)
+_BESIDE = (3277, 8520, 32768)
+"""First weights without and with neighbours: of the plain state, of each context of neighbours, and
+of all slices together."""
+
 _PRIOR_STEP, _LEAST_PRIOR = 160, -1920
 
 
@@ -41,6 +47,19 @@ def read(stream: bytes, header: Header, shape: tuple[int, ...], count: int) -> n
     return values
 
 
+def _weights(slices: int, has_neighbours: bool) -> np.ndarray:
+    """Returns the first weights of all sets, flat."""
+    plain, neighbour, together = _BESIDE if has_neighbours else _ALONE
+    if not slices:
+        plain += together
+    sets = np.full((_VALUE_SETS + _LARGE_SETS, SOURCES), together // max(slices, 1), np.int64)
+    sets[:, 0] = plain
+    if has_neighbours:
+        sets[:_VALUE_SETS, 1 : 1 + NEIGHBOURS] = neighbour
+        sets[_VALUE_SETS:, 1] = neighbour
+    return sets.reshape(-1)
+
+
 def _check_end(registers: np.ndarray, stream: bytes) -> None:
     """Refuses a stream unless `arithmetic.finish` would have written its last bytes."""
     _, width, position, above = (int(register) for register in registers)
@@ -63,11 +82,10 @@ def _run(values, stream, reading, header, shape):
     states = np.full(end, ONE // 2 << 16, np.uint32)
     found = tables()
     states[ZERO] = int(found.squash[LIMIT + _LEAST_PRIOR + _PRIOR_STEP * header.prior]) << 16
-    sources = 4 + len(slices)
     limit, step = SETTINGS[header.settings]
     model = Model(
         states=states,
-        weights=np.full(_WEIGHT_SETS * SOURCES, _TOTAL_WEIGHT // sources, np.int64),
+        weights=_weights(len(slices), header.smooth > 0),
         slots=np.zeros(SOURCES, np.int64),
         stretches=np.zeros(SOURCES, np.int64),
         squash=found.squash,
@@ -85,5 +103,6 @@ def _run(values, stream, reading, header, shape):
         slices,
         header.has_negative,
         header.has_large,
+        header.smooth,
         model,
     )

@@ -28,6 +28,7 @@ class Header:
         has_large: whether its magnitude can be above 1.
         prior: 0 to 15, for the probability that a value is not the offset.
         settings: index into SETTINGS.
+        smooth: 0 to 3, along how many axes neighbours are alike, the slowest first.
     """
 
     fold: int = MATRIX
@@ -38,12 +39,13 @@ class Header:
     has_large: bool = True
     prior: int = 0
     settings: int = 0
+    smooth: int = 0
 
     def to_bytes(self) -> bytes:
         """Returns two bytes, and the divisor and the offset where they are needed."""
         flags = (self.offset != 0) << 2 | self.has_large << 1 | self.has_negative
         parts = [bytes([(flags * 4 + self.fold) * len(ORDERS) + self.order])]
-        parts.append(bytes([self.settings * PRIORS + self.prior]))
+        parts.append(bytes([(self.smooth * len(SETTINGS) + self.settings) * PRIORS + self.prior]))
         if self.fold >= SPLIT_ROWS:
             parts.append(bits.varint(self.divisor))
         if self.offset:
@@ -79,11 +81,22 @@ def read_header(reader: bits.Reader) -> Header:
     """
     head, order = divmod(reader.byte(), len(ORDERS))
     flags, fold = divmod(head, 4)
-    settings, prior = divmod(reader.byte(), PRIORS)
-    if flags > 7 or settings >= len(SETTINGS):
+    rest, prior = divmod(reader.byte(), PRIORS)
+    smooth, settings = divmod(rest, len(SETTINGS))
+    if flags > 7:
         raise CodingError("corrupt data: unknown parameters of a context code")
     divisor = reader.varint() if fold >= SPLIT_ROWS else 1
     offset = reader.zigzag() if flags & 4 else 0
     if not divisor or (flags & 4 and not offset):
         raise CodingError("corrupt data: a parameter of a context code is 0")
-    return Header(fold, order, divisor, offset, bool(flags & 1), bool(flags & 2), prior, settings)
+    return Header(
+        fold=fold,
+        order=order,
+        divisor=divisor,
+        offset=offset,
+        has_negative=bool(flags & 1),
+        has_large=bool(flags & 2),
+        prior=prior,
+        settings=settings,
+        smooth=smooth,
+    )

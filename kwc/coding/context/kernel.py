@@ -17,6 +17,7 @@ from kwc.coding.context.layout import (
     MOST_EXPONENT,
     NEAR,
     NEGATIVE,
+    NEIGHBOURS,
     PATTERN,
     SCALE,
     UNARY,
@@ -56,7 +57,7 @@ def log(value):
 
 
 @numba.njit(cache=True)
-def code(values, stream, reading, sizes, strides, slices, has_negative, has_large, model):
+def code(values, stream, reading, sizes, strides, slices, has_negative, has_large, smooth, model):
     """Writes an array, or reads it.
 
     Args:
@@ -68,6 +69,7 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
         slices: int64 [n, 4], see `layout.Layout`.
         has_negative: bool, whether the sign of values is coded.
         has_large: bool, whether the magnitude of values is coded.
+        smooth: 0 to 3, along how many axes neighbours are looked at, the slowest first.
         model: a `mixing.Model`.
 
     Returns:
@@ -81,6 +83,8 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
         arithmetic.start_reading(registers, stream)
     slots = model.slots
     count = len(slices)
+    first = 1 + NEIGHBOURS if smooth else 1
+    first_large = 2 if smooth else 1
     places = np.zeros(SOURCES, np.int64)
     length0, length1, length2 = sizes
     stride0, stride1, stride2 = strides
@@ -100,16 +104,20 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
                 for n in range(count):
                     place = i * slices[n, 1] + j * slices[n, 2] + k * slices[n, 3]
                     places[n] = slices[n, 0] + KINDS * place
-                left = at(values, offset - stride2, k > 0)
-                left2 = at(values, offset - 2 * stride2, k > 1)
-                up = at(values, offset - stride1, j > 0)
-                up2 = at(values, offset - 2 * stride1, j > 1)
-                up_left = at(values, offset - stride1 - stride2, j > 0 and k > 0)
-                up_right = at(values, offset - stride1 + stride2, j > 0 and k + 1 < length2)
-                back = at(values, offset - stride0, i > 0)
-                back2 = at(values, offset - 2 * stride0, i > 1)
-                back_up = at(values, offset - stride0 - stride1, i > 0 and j > 0)
-                back_down = at(values, offset - stride0 + stride1, i > 0 and j + 1 < length1)
+                in_row, in_column, in_stack = smooth > 2, smooth > 1 and j > 0, smooth > 0 and i > 0
+                left = at(values, offset - stride2, in_row and k > 0)
+                left2 = at(values, offset - 2 * stride2, in_row and k > 1)
+                up = at(values, offset - stride1, in_column)
+                up2 = at(values, offset - 2 * stride1, in_column and j > 1)
+                back = at(values, offset - stride0, in_stack)
+                back2 = at(values, offset - 2 * stride0, in_stack and i > 1)
+                # Diagonals, in the two faces through the slower axes.
+                before, after = in_row and in_column and k > 0, in_row and k + 1 < length2
+                up_left = at(values, offset - stride1 - stride2, before)
+                up_right = at(values, offset - stride1 + stride2, in_column and after)
+                above, below = in_column and in_stack, in_stack and smooth > 1 and j + 1 < length1
+                back_up = at(values, offset - stride0 - stride1, above)
+                back_down = at(values, offset - stride0 + stride1, below)
 
                 around = low(left2) + low(up2) + low(back2) + low(up_left) + low(up_right)
                 around += low(back_up) + low(back_down) + 2 * (low(left) + low(up) + low(back))
@@ -121,10 +129,10 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
                 slots[2] = WIDE + KINDS * min(around, 15)
                 slots[3] = PATTERN + KINDS * marks
                 for n in range(count):
-                    slots[4 + n] = places[n]
+                    slots[first + n] = places[n]
                 weights = SOURCES * np.int64(left != 0 or up != 0 or back != 0)
                 bit = np.int64(value != 0)
-                if not code_mixed(model, registers, stream, reading, 4 + count, weights, bit):
+                if not code_mixed(model, registers, stream, reading, first + count, weights, bit):
                     continue
 
                 negative = 0
@@ -138,11 +146,11 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
                     slots[2] = WIDE + KINDS * (close + 3) + NEGATIVE
                     slots[3] = PATTERN + KINDS * (far + 6) + NEGATIVE
                     for n in range(count):
-                        slots[4 + n] = places[n] + NEGATIVE
+                        slots[first + n] = places[n] + NEGATIVE
                     bit = np.int64(value < 0)
                     weights = SOURCES * 2
                     negative = code_mixed(
-                        model, registers, stream, reading, 4 + count, weights, bit
+                        model, registers, stream, reading, first + count, weights, bit
                     )
 
                 magnitude = 1
@@ -155,11 +163,11 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
                         slots[0] = NEGATIVE + magnitude
                         slots[1] = SCALE + UNARY * scale + magnitude - 1
                         for n in range(count):
-                            slots[2 + n] = places[n] + kind
+                            slots[first_large + n] = places[n] + kind
                         weights = SOURCES * (2 + min(magnitude, 3))
                         bit = np.int64(target > magnitude)
                         if not code_mixed(
-                            model, registers, stream, reading, 2 + count, weights, bit
+                            model, registers, stream, reading, first_large + count, weights, bit
                         ):
                             break
                         magnitude += 1

@@ -24,6 +24,9 @@ PATTERN = WIDE + KINDS * 16
 SCALE = PATTERN + KINDS * 64
 SLICES = SCALE + 9 * UNARY
 
+NEIGHBOURS = 3
+"""The contexts of neighbours that a bit which is not of a magnitude has: NEAR, WIDE, PATTERN."""
+
 LEAST_SLICE = 8
 """Slices of fewer elements have no states."""
 

@@ -24,8 +24,13 @@ from kwc.coding.context.layout import ORDERS
 _WHOLE = 1 << 18
 """The work, in bits, up to which all of an array is tried."""
 
+_TINY = 1 << 15
+"""The elements up to which orders and neighbours are tried together, and columns are split."""
+
+_TRANSPOSED = ORDERS.index((1, 0, 2))
 _CORNER = 256
 _LEAST_PART = 4
+_TINY_FOLDS = 6
 
 
 def best_code(distances: np.ndarray, low: int) -> bytes:
@@ -45,14 +50,18 @@ def best_code(distances: np.ndarray, low: int) -> bytes:
     )
     counts = np.bincount(values.reshape(-1) - least)
     block = values if _work(counts[counts > 0]) <= _WHOLE else _corner(values)
-    header = _best(block, header, _folds(header, block, whole=block is values))
-    header = _best(block, header, _orders(header))
-    header = _best(block, header, _settings(header))
-    return _code(values, header)
 
+    def length(one: Header) -> int:
+        return len(_code(block, one))
 
-def _best(block: np.ndarray, header: Header, others: Iterator[Header]) -> Header:
-    return min((header, *others), key=lambda one: len(_code(block, one)))
+    folded = sorted(_folds(header, block, whole=block is values), key=length)
+    if block.size <= _TINY:
+        tried = (o for fold in folded[:_TINY_FOLDS] for s in _smooths(fold) for o in _orders(s))
+        header = min(tried, key=length)
+    else:
+        header = min(_smooths(folded[0]), key=length)
+        header = min(_orders(header), key=length)
+    return _code(values, min(_settings(header), key=length))
 
 
 def _code(values: np.ndarray, header: Header) -> bytes:
@@ -87,25 +96,36 @@ def _corner(values: np.ndarray) -> np.ndarray:
 
 
 def _folds(header: Header, block: np.ndarray, whole: bool) -> Iterator[Header]:
+    """Yields ways to fold, each with neighbours along one axis, and transposed without them."""
     shape = block.shape
+    columns = shape[-1] if shape else 1
+    folds = [header]
     if math.prod(shape[:-2]) > 1:
-        yield dataclasses.replace(header, fold=STACK)
+        folds.append(dataclasses.replace(header, fold=STACK))
     if whole:
-        columns = shape[-1] if shape else 1
         for divisor in _divisors(block.size // columns):
-            yield dataclasses.replace(header, fold=SPLIT_ROWS, divisor=divisor)
+            folds.append(dataclasses.replace(header, fold=SPLIT_ROWS, divisor=divisor))
+    if whole and (len(shape) < 2 or block.size <= _TINY):
         for divisor in _divisors(columns):
-            yield dataclasses.replace(header, fold=SPLIT_COLUMNS, divisor=divisor)
+            folds.append(dataclasses.replace(header, fold=SPLIT_COLUMNS, divisor=divisor))
+    for fold in folds:
+        yield dataclasses.replace(fold, smooth=1)
+        yield dataclasses.replace(fold, order=_TRANSPOSED)
 
 
 def _orders(header: Header) -> Iterator[Header]:
     # With an axis of length 1 in front, there are two different orders.
-    for order in (1,) if header.fold == MATRIX else range(1, len(ORDERS)):
+    for order in (0, 1) if header.fold == MATRIX else range(len(ORDERS)):
         yield dataclasses.replace(header, order=order)
 
 
+def _smooths(header: Header) -> Iterator[Header]:
+    for smooth in range(4):
+        yield dataclasses.replace(header, smooth=smooth)
+
+
 def _settings(header: Header) -> Iterator[Header]:
-    for index in range(1, len(SETTINGS)):
+    for index in range(len(SETTINGS)):
         yield dataclasses.replace(header, settings=index)
 
 

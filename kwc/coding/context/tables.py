@@ -45,5 +45,5 @@ def tables() -> Tables:
         power = power * _DECAY >> 64
     squash = np.array([*below[:0:-1], *(ONE - p for p in below)], np.int32)
     stretch = np.searchsorted(squash, np.arange(ONE)).clip(0, 2 * LIMIT) - LIMIT
-    rates = np.array([2 * ONE // (2 * n + 4) for n in range(COUNTS)], np.int32)
+    rates = np.array([2 * ONE // (2 * n + 3) for n in range(COUNTS)], np.int32)
     return Tables(squash, stretch.astype(np.int16), rates)
