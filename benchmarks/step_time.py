@@ -29,13 +29,14 @@ from rich.table import Table
 import kwc
 from experiments import trial
 from kwc import schedules
-from kwc.algorithms import Clustering, LowRank, Pruning, Quantization
+from kwc.algorithms import EPR, Clustering, LowRank, Pruning, Quantization
 
 ALGORITHMS = {
     "quantization": Quantization(bits=4),
     "pruning": Pruning(sparsity=schedules.Polynomial(final=0.8)),
     "clustering": Clustering(clusters=16),
     "low_rank": LowRank(rank=0.25),
+    "epr": EPR(),
     "prune_cluster": Pruning(sparsity=0.8) >> Clustering(clusters=16),
 }
 GIN_CONFIGS = pathlib.Path(__file__).parents[1] / "gin_configs"
@@ -79,7 +80,7 @@ class Trained:
         start = time.perf_counter()
         if compressor is not None:
             spec = kwc.Spec([(".*(kernel|embeddings)", compressor), (".*", None)])
-            kwc.compress(model, spec, total_steps=params.trainer.train_steps).attach(optimizer)
+            kwc.compress(model, spec, params.trainer.train_steps, rate_weight=1.0).attach(optimizer)
         self.compress_seconds = time.perf_counter() - start
         metrics = task.build_metrics()
         size = params.task.train_data.global_batch_size

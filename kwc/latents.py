@@ -6,12 +6,14 @@ artifact stores the exponent in one byte.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 from etils import epy
 
+from kwc import ops as kwc_ops
 from kwc.ops import Ops
 
 with epy.lazy_imports():
@@ -67,6 +69,56 @@ def learned_steps(log_step: tf.Tensor) -> tf.Tensor:
     """
     exact = tf.gather(_STEPS, tf.cast(exponents(log_step), tf.int32) + 128)
     return tf.stop_gradient(exact) * (1.0 + (log_step - tf.stop_gradient(log_step)))
+
+
+def quantize(latents: tf.Tensor, log_step: tf.Tensor) -> tf.Tensor:
+    """Returns `step * round(latents / step)`, rounded straight through in latents and steps.
+
+    The gradient is that of `round_through` and `learned_steps`: a latent takes it as it comes, the
+    logarithm of a step times what rounding added to the latents that share it.
+
+    Args:
+        latents: float32 tensor [groups, n].
+        log_step: natural logarithms of the steps, float32 [groups, 1].
+    """
+
+    @tf.custom_gradient
+    def quantized(latents, log_step):
+        value = _quantized()(latents, log_step)
+        value.set_shape(latents.shape)
+
+        def gradient(upstream):
+            return upstream, tf.reduce_sum(upstream * (value - latents), axis=1, keepdims=True)
+
+        return value, gradient
+
+    return quantized(latents, log_step)
+
+
+@functools.cache
+def _quantized():
+    def quantized(latents, log_step):
+        steps = learned_steps(log_step)
+        return tf.round(latents / steps) * steps
+
+    return kwc_ops.shared(quantized, tf.float32, tf.float32)
+
+
+def window(info) -> tuple[int, ...]:
+    """Returns the lengths of the axes of a convolution kernel that run over positions, else `()`.
+
+    A kernel is a weight of 4 axes or more that is summed over all of them but two. One of 3 axes
+    looks like a projection of attention, and counts as none.
+
+    >>> from kwc.compressor import WeightInfo
+    >>> window(WeightInfo("conv2d/kernel", (5, 3, 20, 50)))
+    (5, 3)
+    >>> window(WeightInfo("dense/kernel", (784, 300)))
+    ()
+    """
+    leading = range(len(info.shape) - 2)
+    is_kernel = len(leading) >= 2 and set(leading) <= set(info.input_axes)
+    return tuple(info.shape[axis] for axis in leading) if is_kernel else ()
 
 
 def as_integers(levels: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kwc import ops
 from kwc.algorithms import (
+    EPR,
     Clustering,
     EntropyConstrained,
     Lossless,
@@ -97,6 +98,7 @@ ROWS = [
     Row(LowRank(rank=0.5, least=1), rank(0.5), tolerance=1e-5),
     Row(EntropyConstrained(), steps),
     Row(Pruning(0.5) >> EntropyConstrained(), both(zeros(0.5), steps)),
+    Row(EPR(), anything, tolerance=1e-5),
     Row(Pruning(0.5) >> Clustering(4), both(zeros(0.5), distinct(5))),
     Row(Pruning(0.5) >> Quantization(4), both(zeros(0.5), levels(4))),
     Row(Pruning(Polynomial(0.5), interval=2) >> Clustering(3), both(zeros(0.5), distinct(4))),

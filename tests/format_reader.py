@@ -1,5 +1,6 @@
 """Reads a `.kwc` file by docs/format.md and docs/coding.md alone: nothing of kwc is imported."""
 
+import itertools
 import json
 import math
 import pathlib
@@ -198,10 +199,31 @@ def decompress(name, config, arrays, shape, output_axes):
         reduced = input_axes or output_axes
         scale = arrays["scale"].reshape([1 if i in reduced else n for i, n in enumerate(shape)])
         return arrays["levels"].astype(np.float32) * scale
+    if name == "epr":
+        window = shape[:-2] if len(shape) >= 4 else ()
+        if not set(range(len(window))) <= set(input_axes) or not 2 <= np.prod(window) <= 1024:
+            window = ()
+        steps = np.exp2(arrays["exponents"] / 8).astype(np.float32)
+        latents = arrays["levels"].astype(np.float32).reshape(len(steps), -1) * steps[:, None]
+        return (real_fourier(window).T @ latents).reshape(shape)
     assert name == "low_rank"
     order = input_axes + list(output_axes)
     matrix = arrays["u"] @ arrays["v"]
     return matrix.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+
+
+def real_fourier(window):
+    """The matrix F of docs/format.md, wave by wave."""
+    waves = []
+    for k in itertools.product(*map(range, window)):
+        opposite = tuple(-i % n for i, n in zip(k, window, strict=True))
+        t = [
+            2 * math.pi * sum(i * j / n for i, j, n in zip(k, p, window, strict=True))
+            for p in itertools.product(*map(range, window))
+        ]
+        wave = np.cos(t) if k <= opposite else np.sin(t)
+        waves.append(wave * math.sqrt((1 if k == opposite else 2) / len(t)))
+    return np.array(waves, np.float32)
 
 
 def trained_shape(name, config, param, shape, output_axes):

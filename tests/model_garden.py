@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 SPECS = ROOT / "gin_configs" / "specs"
 RATES = {
     "entropy_constrained": 0.5,
+    "epr": 0.3,
     "quantization": 4,
     "clustering": 8,
     "pruning": 0.5,

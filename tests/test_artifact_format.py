@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from kwc import artifact, coding
-from kwc.algorithms import Clustering, Lossless, LowRank, Pruning, Quantization
+from kwc.algorithms import EPR, Clustering, Lossless, LowRank, Pruning, Quantization
 from kwc.artifact import words
 from kwc.compressor import WeightInfo
 
@@ -47,7 +47,7 @@ def every_dtype():
     yield WeightInfo("periodic", (10, 12)), np.tile(halves(12), (10, 1))
 
 
-SHIPPED = (Clustering, Lossless, LowRank, Pruning, Quantization)
+SHIPPED = (Clustering, EPR, Lossless, LowRank, Pruning, Quantization)
 TRANSPOSED = WeightInfo("transposed", (2, 2, 3, 4), "float32", (0, 1, 3), (2,))
 
 
@@ -61,6 +61,7 @@ def golden_weights():
     indices = (np.arange(24) % 5).astype(np.uint8)
     matrix_indices = indices.reshape(6, 4)
     scale = np.array([0.5, 1, 2, 0.25], np.float32)
+    exponents = np.array([-16, 0, 8, -8], np.int8)
     pack = artifact.pack
     return {
         "lossless": [pack(None, {"weight": array}, info) for info, array in every_dtype()],
@@ -77,6 +78,11 @@ def golden_weights():
             pack(Quantization(4), {"levels": wave(2, 2, 3, 4), "scale": scale}, conv),
             pack(Quantization(4), {"levels": wave(2, 2, 3, 4), "scale": scale[:3]}, TRANSPOSED),
             pack(Quantization(8), {"levels": wave(2, 4), "scale": scale[:1]}, no_inputs),
+        ],
+        "epr": [
+            pack(EPR(), {"levels": wave(2, 2, 3, 4), "exponents": exponents}, conv),
+            pack(EPR(), {"levels": wave(2, 2, 3, 4), "exponents": exponents}, TRANSPOSED),
+            pack(EPR(), {"levels": wave(6, 4), "exponents": wave(1) - 21}, matrix),
         ],
         "chain": [
             pack(

@@ -15,7 +15,7 @@ import kwc
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = [
     ["kwc.schedules", "kwc.ops", "kwc.files"],
-    ["kwc.compressor", "kwc.latents"],
+    ["kwc.compressor", "kwc.latents", "kwc.priors"],
     ["kwc.algorithms", "kwc.coding"],
     ["kwc.spec", "kwc.artifact"],
     ["kwc.runtime"],

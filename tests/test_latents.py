@@ -42,6 +42,18 @@ def test_rounding_passes_the_gradient_through():
     np.testing.assert_array_equal(tape.gradient(total, x), [0, 0, -4, 6])
 
 
+def test_a_step_takes_the_gradient_of_what_rounding_added():
+    x = tf.Variable([[0.4, 0.6, -1.7, 2.0]])
+    log_step = tf.Variable([[-np.log(2)]], dtype="float32")
+    with tf.GradientTape() as tape:
+        weight = latents.quantize(x, log_step)
+        total = tf.reduce_sum(weight * [[1.0, 2.0, 3.0, 4.0]])
+    np.testing.assert_array_equal(weight, [[0.5, 0.5, -1.5, 2.0]])
+    by_latents, by_step = tape.gradient(total, [x, log_step])
+    np.testing.assert_array_equal(by_latents, [[1, 2, 3, 4]])
+    np.testing.assert_allclose(by_step, [[0.1 - 2 * 0.1 + 3 * 0.2]], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("levels", "dtype"),
     [([-127, 3], np.int8), ([-128, 0], np.int16), ([40_000], np.int32), ([], np.int8)],

@@ -7,6 +7,7 @@ from typing import Any
 
 from kwc.algorithms.clustering import Clustering
 from kwc.algorithms.entropy_constrained import EntropyConstrained
+from kwc.algorithms.epr import EPR
 from kwc.algorithms.lossless import Lossless
 from kwc.algorithms.low_rank import LowRank
 from kwc.algorithms.pruning import Pruning
@@ -39,7 +40,7 @@ def register(cls: type[WeightCompressor]) -> type[WeightCompressor]:
     return cls
 
 
-for _cls in (Chain, Clustering, EntropyConstrained, Lossless, LowRank, Pruning, Quantization):
+for _cls in (Chain, Clustering, EntropyConstrained, EPR, Lossless, LowRank, Pruning, Quantization):
     register(_cls)
 
 
