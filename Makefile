@@ -2,6 +2,7 @@
 
 PYTHON ?= python3.11
 JOBS ?= 2
+COUNT ?= 100000
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -9,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all coverage faults lint format bench bench-sweeps tensorboard
+.PHONY: help quickstart test test-all coverage faults fuzz lint format bench bench-sweeps tensorboard
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +35,9 @@ coverage: $(INSTALLED)  ## Compress every experiment of Model Garden; writes res
 
 faults: $(INSTALLED)  ## Break everything under a sweep on a Ray cluster; writes results/fault_run.md
 	$(BIN)/python tests/fault_run.py --output=results/fault_run.md
+
+fuzz: $(INSTALLED)  ## Read mutated artifacts, COUNT=100000; writes results/fuzz.csv (15 minutes)
+	$(BIN)/python tests/fuzz_artifact.py --count=$(COUNT) --output=results/fuzz.csv
 
 lint: $(INSTALLED)  ## Check style
 	$(BIN)/ruff check .

@@ -109,7 +109,7 @@ def run(
     trained = evaluate(final, task, trainer.model, strategy)
     if isinstance(trainer, kwc_task.CompressionTrainer):
         metrics["training_graph"] = trained
-        report = trainer.compression.save(folder / ARTIFACT)
+        report = trainer.compression.save(folder / ARTIFACT, preset=trainer.preset)
         summaries.histograms(trainer.compression, folder / "train", params.trainer.train_steps)
         with strategy.scope():
             model = task.build_model()

@@ -206,11 +206,16 @@ class Compression:
         """Returns the sum of the algorithms' penalties in bits, a float32 scalar."""
         return optimizer.expected_bits(self.reparameterizations)
 
-    def save(self, path: str | os.PathLike, metadata: Mapping | None = None) -> report.Report:
+    def save(
+        self,
+        path: str | os.PathLike,
+        metadata: Mapping | None = None,
+        preset: str = artifact.DEFAULT_PRESET,
+    ) -> report.Report:
         """Writes the artifact and reports on each weight. See `kwc.save`."""
         self._check_complete()
         packed = (entry.pack() for entry in self.entries)
-        return self._report(artifact.write(path, packed, metadata))
+        return self._report(artifact.write(path, packed, metadata, preset))
 
     def _check_complete(self) -> None:
         known = {id(entry.weight.variable) for entry in self.entries} | {id(self.clock)}

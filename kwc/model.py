@@ -56,7 +56,10 @@ def compress(
 
 
 def save(
-    model: tf_keras.layers.Layer, path: str | os.PathLike, metadata: Mapping | None = None
+    model: tf_keras.layers.Layer,
+    path: str | os.PathLike,
+    metadata: Mapping | None = None,
+    preset: str = artifact.DEFAULT_PRESET,
 ) -> report.Report:
     """Writes a model's weights to one `.kwc` file; a model that is not compressed losslessly.
 
@@ -64,16 +67,19 @@ def save(
         model: a built model.
         path: the file to write, whole or not at all.
         metadata: JSON values to keep in the file's header.
+        preset: `small` for the smallest file, `fast` for one that is written and read several times
+            faster.
 
     Returns:
         Algorithm, bytes and error of each weight, and the length of the file.
 
     Raises:
-        CompressionError: a weight is not finite, or an algorithm contradicts itself.
+        CompressionError: a weight is not finite, an algorithm contradicts itself, or there is no
+            such preset.
         OSError: the file cannot be written.
     """
     compression = vars(model).get(HANDLE) or _plan(model, Spec([(".*", None)]))
-    return compression.save(path, metadata)
+    return compression.save(path, metadata, preset)
 
 
 def load(path: str | os.PathLike, into: tf_keras.layers.Layer) -> report.Report:

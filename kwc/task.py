@@ -21,8 +21,8 @@ from absl import logging
 from official.core import base_trainer
 from official.modeling import optimization
 
+from kwc import artifact, paths, summaries
 from kwc import model as kwc_model
-from kwc import paths, summaries
 from kwc.compressor import CompressionError
 from kwc.reparameterize import swap_class
 from kwc.report import Report
@@ -37,6 +37,7 @@ class CompressionTrainer(base_trainer.Trainer):
     Attributes:
         compression: the handle of the compressed model.
         dense: the checkpoint that the whole model started from; may be empty.
+        preset: how hard the coders of the artifact try.
 
     Args:
         config: the experiment's parameters; `trainer.train_steps` is the length of the schedules.
@@ -54,10 +55,13 @@ class CompressionTrainer(base_trainer.Trainer):
             trained on, so that it goes on with the next one; by default it starts with the first
             ones again, as Model Garden's own trainer does. It costs what reading them costs. The
             input must be seeded, by `task.train_data.seed` or `experiments.train --seed`.
+        preset: `small` for the smallest artifact, `fast` for one that is written and read several
+            times faster.
         **kwargs: passed on.
 
     Raises:
-        CompressionError: the spec does not fit the model, or there is no checkpoint in `dense`.
+        CompressionError: the spec does not fit the model, there is no checkpoint in `dense`, or no
+            such preset.
     """
 
     def __init__(
@@ -71,9 +75,12 @@ class CompressionTrainer(base_trainer.Trainer):
         dense: str = "",
         rate_weight: float | Schedule = 0.0,
         replay_input: bool = False,
+        preset: str = artifact.DEFAULT_PRESET,
         **kwargs,
     ):
+        artifact.check_preset(preset)
         self.dense = dense
+        self.preset = preset
         self._replay_input = replay_input
         complete(task, model, config)
         initialize(task, model, dense)

@@ -24,6 +24,7 @@ from kwc.artifact.weights import CodedArray, CodedWeight, PackedWeight, code, pa
 from kwc.compressor import Chain, CompressionError, WeightCompressor, WeightInfo
 
 __all__ = [
+    "DEFAULT_PRESET",
     "MAGIC",
     "MAX_BYTES",
     "SUFFIX",
@@ -34,6 +35,7 @@ __all__ = [
     "PackedWeight",
     "Sizes",
     "Written",
+    "check_preset",
     "from_bytes",
     "opened",
     "pack",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 SUFFIX = ".kwc"
+DEFAULT_PRESET = "small"
 MAX_BYTES = 4 << 30
 """The most bytes that a file may decode to when no model bounds it."""
 
@@ -87,29 +90,55 @@ class Artifact:
 
 
 def write(
-    path: str | os.PathLike, weights: Iterable[PackedWeight], metadata: Mapping | None = None
+    path: str | os.PathLike,
+    weights: Iterable[PackedWeight],
+    metadata: Mapping | None = None,
+    preset: str = DEFAULT_PRESET,
 ) -> Written:
     """Writes a file, whole or not at all; of the weights, it holds one at a time.
 
     Equal input gives equal bytes.
 
+    Args:
+        path: the file.
+        weights: every weight, in the model's order.
+        metadata: JSON values to keep in the file's header.
+        preset: how hard coders try, a name in `kwc.coding.PRESETS`; a reader needs not know.
+
     Raises:
         CompressionError: a reader would refuse it: weights of one path, names that cannot be
-            printed, metadata or hyperparameters that are no JSON values.
+            printed, metadata or hyperparameters that are no JSON values. Or there is no such
+            preset.
         OSError: the file cannot be written; an existing one is left as it was.
     """
+    check_preset(preset)
     with files.writing(path) as file:
-        return _write(file, weights, metadata or {})
+        return _write(file, weights, metadata or {}, preset)
 
 
-def to_bytes(weights: Iterable[PackedWeight], metadata: Mapping | None = None) -> bytes:
+def to_bytes(
+    weights: Iterable[PackedWeight],
+    metadata: Mapping | None = None,
+    preset: str = DEFAULT_PRESET,
+) -> bytes:
     """Returns the bytes of a file; otherwise as `write`."""
+    check_preset(preset)
     file = io.BytesIO()
-    _write(file, weights, metadata or {})
+    _write(file, weights, metadata or {}, preset)
     return file.getvalue()
 
 
-def _write(file: BinaryIO, weights: Iterable[PackedWeight], metadata: Mapping) -> Written:
+def check_preset(name: str) -> None:
+    """Raises `CompressionError` if there is no such preset."""
+    if name not in coding.PRESETS:
+        raise CompressionError(
+            f"There is no preset {name!r} of coders, only {' and '.join(coding.PRESETS)}."
+        )
+
+
+def _write(
+    file: BinaryIO, weights: Iterable[PackedWeight], metadata: Mapping, preset: str
+) -> Written:
     sealer = container.Sealer(file)
     numbers: dict[bytes, int] = {}
     declared = []
@@ -119,7 +148,7 @@ def _write(file: BinaryIO, weights: Iterable[PackedWeight], metadata: Mapping) -
         # By their text: to Python, but not to an algorithm, 1 and 1.0 are equal.
         text = header.to_json(kind, f"the hyperparameters of {packed.compressor.name}")
         arrays = []
-        for array, data in code(packed):
+        for array, data in code(packed, preset):
             arrays.append(array)
             sealer.write(data)
         number = numbers.setdefault(text, len(numbers))

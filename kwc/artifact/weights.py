@@ -169,13 +169,13 @@ class CodedWeight:
             raise ArtifactError(f"{self.file}: {error}") from error
 
 
-def code(packed: PackedWeight) -> Iterator[tuple[DeclaredArray, bytes]]:
-    """Codes the arrays of a weight one by one, the mask first, each in the fewest bytes."""
+def code(packed: PackedWeight, preset: str) -> Iterator[tuple[DeclaredArray, bytes]]:
+    """Codes the arrays of a weight one by one, the mask first, as small as the preset finds."""
     mask = _mask(packed.arrays)
     for name in sorted(packed.arrays, key=lambda name: mask is not None and name != MASK):
         array = packed.arrays[name]
         masked = _is_masked(name, array.shape, mask)
-        coder, data = coding.encode(array[mask] if masked else array)
+        coder, data = coding.encode(array[mask] if masked else array, preset)
         dtype = coding.dtype_from_name(coding.dtype_name(array.dtype))
         yield DeclaredArray(name, dtype, array.shape, coder, len(data)), data
 
