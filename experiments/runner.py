@@ -24,6 +24,7 @@ from kwc import summaries
 from kwc import task as kwc_task
 from kwc.compressor import CompressionError
 from kwc.model import ASYNCHRONOUS
+from kwc.report import Report
 
 ARTIFACT = "model.kwc"
 COMPRESS = "compress"
@@ -63,17 +64,11 @@ def run(
     start = time.monotonic()
     if params.runtime.distribution_strategy == "parameter_server":
         raise CompressionError(ASYNCHRONOUS)
-    _check_inputs(params, mode)
+    _check_inputs(params, "train" in mode)
+    _check_checkpoint(params)
     folder.mkdir(parents=True, exist_ok=True)
     train_utils.serialize_config(params, str(folder))
-    if params.runtime.mixed_precision_dtype:
-        performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
-    strategy = distribute_utils.get_distribution_strategy(
-        distribution_strategy=params.runtime.distribution_strategy,
-        all_reduce_alg=params.runtime.all_reduce_alg,
-        num_gpus=params.runtime.num_gpus,
-        tpu_address=params.runtime.tpu,
-    )
+    strategy = _strategy(params)
     with strategy.scope():
         task = task_factory.get_task(params.task, logging_dir=str(folder))
         if is_one_of_many:
@@ -154,6 +149,37 @@ def run(
     return result.write(folder, content)
 
 
+def measure(
+    params: ExperimentConfig, artifact: pathlib.Path, test_path: str | None = None
+) -> tuple[dict[str, float], Report]:
+    """Evaluates the model that an artifact decodes to; nothing is written.
+
+    Args:
+        params: Model Garden's parameters of the experiment. Neither its training data nor the
+            checkpoint that it starts from is needed.
+        artifact: the `.kwc` file.
+        test_path: file pattern of the data; the validation data if None.
+
+    Returns:
+        The task's own metrics, the primary one first, and what the file holds.
+
+    Raises:
+        ArtifactError: the file is damaged, forged, or of another model.
+        FileNotFoundError: the data is not there.
+    """
+    params = _final(params, test_path)
+    _check_inputs(params, trains=False)
+    strategy = _strategy(params)
+    with strategy.scope():
+        task = task_factory.get_task(params.task)
+        model = task.build_model()
+        kwc_task.complete(task, model, params)
+        report = kwc.load(artifact, into=model)
+    metrics = evaluate(params, task, model, strategy)
+    primary = _primary(metrics, params)
+    return {primary: metrics[primary]} | metrics, report
+
+
 def evaluate(
     params: ExperimentConfig, task, model: tf_keras.Model, strategy: tf.distribute.Strategy
 ) -> dict[str, float]:
@@ -183,10 +209,22 @@ def summary(content: dict[str, Any], folder: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def _check_inputs(params: ExperimentConfig, mode: str) -> None:
+def _strategy(params: ExperimentConfig) -> tf.distribute.Strategy:
+    """The strategy that the parameters ask for; sets their precision."""
+    if params.runtime.mixed_precision_dtype:
+        performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
+    return distribute_utils.get_distribution_strategy(
+        distribution_strategy=params.runtime.distribution_strategy,
+        all_reduce_alg=params.runtime.all_reduce_alg,
+        num_gpus=params.runtime.num_gpus,
+        tpu_address=params.runtime.tpu,
+    )
+
+
+def _check_inputs(params: ExperimentConfig, trains: bool) -> None:
     """Looks for every input file before anything is built."""
     reads = {"validation_data": params.task.validation_data}
-    if "train" in mode:
+    if trains:
         reads["train_data"] = params.task.train_data
     for name, data in reads.items():
         patterns = getattr(data, "input_path", "")
@@ -196,6 +234,9 @@ def _check_inputs(params: ExperimentConfig, mode: str) -> None:
                     f"task.{name}.input_path={pattern} matches no file. Mend the path, or make the "
                     "data: python -m experiments.prepare_data --help"
                 )
+
+
+def _check_checkpoint(params: ExperimentConfig) -> None:
     checkpoint = getattr(params.task, "init_checkpoint", "")
     if tf.io.gfile.isdir(checkpoint or ""):
         checkpoint = tf.train.latest_checkpoint(checkpoint) or f"{checkpoint}/ckpt-*"

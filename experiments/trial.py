@@ -19,6 +19,7 @@ from official.modeling import hyperparams
 from experiments import data as prepared_data
 from experiments import registry_imports, runner  # noqa: F401  (registers the experiments)
 from kwc.compressor import CompressionError
+from kwc.report import Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +97,7 @@ def run(config: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
     Returns:
         The content of its `result.json`.
     """
-    gin.clear_config()
-    tf_keras.backend.clear_session()
-    tf_keras.mixed_precision.set_global_policy("float32")
-    gin.parse_config_files_and_bindings([str(config)], [], finalize_config=False)
-    experiment = gin.get_configurable(Experiment)()
+    experiment = _configure(config)
     if experiment.dense is not None:
         _start_from((folder / experiment.dense).resolve())
     gin.finalize()
@@ -116,6 +113,36 @@ def run(config: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
         data_checksum=manifest.checksum if manifest else None,
         is_one_of_many=True,
     )
+
+
+def evaluate(config: pathlib.Path, artifact: pathlib.Path) -> tuple[dict[str, float], str, Report]:
+    """Evaluates an artifact of the trial that a gin file describes; nothing is written.
+
+    Neither the trial's folder nor the dense trial that it started from is needed.
+
+    Returns:
+        The task's own metrics, the primary one first; the split that they are of, `test` or
+        `validation`; and what the file holds.
+
+    Raises:
+        ArtifactError: the file is damaged, forged, or of another model.
+        FileNotFoundError: the data is not there; the message says how to prepare it.
+    """
+    experiment = _configure(config)
+    gin.finalize()
+    manifest = experiment.manifest()
+    test_path = str(manifest.path("test")) if manifest else None
+    metrics, report = runner.measure(experiment.params(), artifact, test_path)
+    return metrics, "test" if manifest else "validation", report
+
+
+def _configure(config: pathlib.Path) -> Experiment:
+    """Reads a trial's gin file, in a process as good as new."""
+    gin.clear_config()
+    tf_keras.backend.clear_session()
+    tf_keras.mixed_precision.set_global_policy("float32")
+    gin.parse_config_files_and_bindings([str(config)], [], finalize_config=False)
+    return gin.get_configurable(Experiment)()
 
 
 def check(text: str) -> None:

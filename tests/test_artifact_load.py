@@ -81,3 +81,25 @@ def test_a_damaged_file_changes_nothing(path):
     write(path, small(3, 4), small(4))
     path.write_bytes(path.read_bytes()[:-7])
     refused(path, dense(), "is damaged")
+
+
+def test_a_preset_chooses_the_coders(path):
+    model = dense()
+    sizes = {p: kwc.save(model, path, preset=p).sizes.file_bytes for p in ("small", "fast")}
+    assert sizes["small"] <= sizes["fast"]
+    kwc.load(path, into=model)
+    with pytest.raises(kwc.CompressionError, match="no preset 'tiny' of coders, only small and fa"):
+        kwc.save(model, path, preset="tiny")
+
+
+def test_a_model_of_many_bytes_is_loaded_through_a_file(path, monkeypatch):
+    monkeypatch.setattr("kwc.model._IN_MEMORY", 16)
+    write(path, small(3, 4), small(4))
+    model = dense()
+    kwc.load(path, into=model)
+    np.testing.assert_array_equal(model.get_weights()[0], small(3, 4))
+    bias = artifact.pack(None, {"other": small(4)}, WeightInfo("d/bias", (4,)))
+    kernel = artifact.pack(None, {"weight": small(3, 4)}, WeightInfo("d/kernel", (3, 4)))
+    artifact.write(path, [kernel, bias])
+    model = dense()
+    refused(path, model, "the arrays of d/bias .other. are not those of lossless")

@@ -1,0 +1,97 @@
+"""`kwc evaluate FILE.kwc`."""
+
+import argparse
+import json
+import pathlib
+import sys
+from typing import Any
+
+from launch.errors import LaunchError
+from launch.layout import CONFIG
+
+_DESCRIPTION = """\
+Shows what an artifact is worth: decodes it into the model of its experiment and evaluates that with
+the task's own metrics, on the test split of the prepared data set, or on the validation data where
+the config names no data set. Needs the trial's config and the data; neither checkpoints nor the
+dense model.
+"""
+
+_EXAMPLES = """\
+examples:
+  kwc evaluate results/mine/model.kwc                    the config.gin beside it says how
+  kwc evaluate model.kwc --config=runs/mine/config.gin   a config somewhere else
+  kwc evaluate model.kwc --json                          for a script
+
+The data set that the config names must be in its folder, data/ if it names none:
+  python -m experiments.prepare_data --dataset=fashion_mnist
+"""
+
+
+def register(subparsers: Any) -> None:
+    """Adds `kwc evaluate`."""
+    command = subparsers.add_parser(
+        "evaluate",
+        help="measure the model that an artifact decodes to",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(handler=_evaluate)
+    command.add_argument("file", metavar="FILE.kwc", type=pathlib.Path, help="an artifact")
+    command.add_argument(
+        "--config", type=pathlib.Path, help=f"the trial's gin file; {CONFIG} beside FILE by default"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from launch import artifacts
+
+    file = arguments.file
+    # What is wrong with the file is found before TensorFlow is imported; the model will bound it.
+    artifacts.read(file, max_bytes=sys.maxsize)
+    config = arguments.config or file.with_name(CONFIG)
+    if not config.is_file():
+        raise LaunchError(
+            f"There is no {config}, which would say what {file.name} is an artifact of. Pass the "
+            "gin file of its trial as --config."
+        )
+    metrics, split, report = _measure(config, file)
+    if arguments.json:
+        sizes = {"file_bytes": report.sizes.file_bytes, "dense_bytes": report.dense_bytes}
+        print(json.dumps({"split": split, "metrics": metrics, "sizes": sizes}))
+    else:
+        _print(metrics, split, report)
+    return 0
+
+
+def _measure(config: pathlib.Path, file: pathlib.Path) -> tuple[dict[str, float], str, Any]:
+    from experiments import trial
+    from kwc.artifact import ArtifactError
+
+    try:
+        return trial.evaluate(config, file)
+    except ArtifactError as error:
+        raise LaunchError(f"{error} ({config} describes the model.)") from error
+    except FileNotFoundError as error:
+        raise LaunchError(str(error)) from error
+    # gin and Model Garden raise errors of every kind for what a config says.
+    except Exception as error:
+        raise LaunchError(
+            f"{config} is not the config of a trial that can be evaluated: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _print(metrics: dict[str, float], split: str, report: Any) -> None:
+    from rich.table import Table
+
+    from launch import console
+
+    table = Table("metric", f"{split} data")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.4f}")
+    console.print_table(table)
+    file, dense = report.sizes.file_bytes, report.dense_bytes
+    print(f"file     {file:,} bytes")
+    print(f"dense    {dense:,} bytes: {dense / file:.2f} times the file")
