@@ -30,12 +30,14 @@ class Entry:
         rule: the rule that took it.
         reason: why the rule's algorithm is not applied; empty if it is.
         reparameterization: None where the weight is stored losslessly.
+        uncalibrated: why its algorithm got no statistics; empty if it did, or needs none.
     """
 
     weight: paths.Weight
     rule: Rule
     reason: str
     reparameterization: Reparameterization | None
+    uncalibrated: str = ""
 
     @property
     def compressor(self) -> WeightCompressor | None:
@@ -90,6 +92,7 @@ class Entry:
             written_bytes=None if nbytes is None else sum(nbytes.values()),
             bits_estimated=self.penalty(),
             error=self._error(),
+            uncalibrated=self.uncalibrated,
         )
 
     def _variables(self) -> dict[str, tf.Variable | tf.Tensor]:

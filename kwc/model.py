@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from kwc import artifact, paths, report
+from kwc.calibration import Calibration, Calibrator, as_calibration
 from kwc.compression import HANDLE, Compression, Entry
-from kwc.compressor import CompressionError, RefusedError
+from kwc.compressor import CompressionError, RefusedError, WeightCompressor
 from kwc.reparameterize import Reparameterization
 from kwc.schedules import Schedule
 from kwc.spec import Rule, Spec
@@ -32,6 +35,7 @@ def compress(
     spec: Spec,
     total_steps: int = 0,
     rate_weight: float | Schedule = 0.0,
+    calibration: Calibration | Iterable[Any] | None = None,
 ) -> Compression:
     """Compresses the weights of a built model in place; train it as usual afterwards.
 
@@ -41,6 +45,8 @@ def compress(
         total_steps: optimizer steps that will follow; 0 for post-training compression.
         rate_weight: loss per expected bit per weight of the model, for algorithms with a penalty: a
             number, or a schedule such as `kwc.schedules.PiecewiseLinear`.
+        calibration: for algorithms that need statistics: batches of the model's inputs, or
+            `kwc.calibration.Calibration` with settings of its own.
 
     Returns:
         A handle for reports and training loops of your own. The model keeps it too.
@@ -48,9 +54,10 @@ def compress(
     Raises:
         CompressionError: the model is not built, compressed already or quantization-aware, its
             optimizer has state for the uncompressed weights, a rule or an algorithm does not fit,
-            or a weight is not finite. The model is unchanged.
+            a weight is not finite, or calibration data is missing, empty or not finite. The model
+            is unchanged.
     """
-    compression = _plan(model, spec, total_steps, rate_weight)
+    compression = _plan(model, spec, total_steps, rate_weight, calibration)
     compression.install()
     return compression
 
@@ -150,6 +157,7 @@ def _plan(
     spec: Spec,
     total_steps: int = 0,
     rate_weight: float | Schedule = 0.0,
+    calibration: Calibration | Iterable[Any] | None = None,
 ) -> Compression:
     """Decides how each weight is compressed; the model is not touched."""
     _check_compressible(model)
@@ -166,18 +174,53 @@ def _plan(
             name="kwc_step",
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
-        seeds = Seeds(clock)
+        create = functools.partial(Reparameterization, total_steps=total_steps, seeds=Seeds(clock))
+        reasons = {weight.path: _why_not(weight, rules[weight.path]) for weight in weights}
+        lossy = [
+            (weight, rules[weight.path].compressor)
+            for weight in weights
+            if _is_lossy(rules[weight.path]) and not reasons[weight.path]
+        ]
+        unknown: dict[str, str] = {}
+        if any(compressor.statistics for _, compressor in lossy):
+            made, unknown = _calibrated(model, lossy, create, calibration)
+        else:
+            made = {weight.path: create(weight, compressor) for weight, compressor in lossy}
         entries = []
         for weight in weights:
-            rule = rules[weight.path]
-            reason = _why_not(weight, rule)
-            reparameterization = None
-            if rule.compressor is not None and not rule.compressor.is_identity and not reason:
-                reparameterization = Reparameterization(
-                    weight, rule.compressor, total_steps, seeds, {}
-                )
-            entries.append(Entry(weight, rule, reason, reparameterization))
+            path = weight.path
+            entry = Entry(weight, rules[path], reasons[path], made.get(path), unknown.get(path, ""))
+            entries.append(entry)
     return Compression(model, tuple(entries), clock, total_steps, rate_weight)
+
+
+def _calibrated(
+    model: tf_keras.layers.Layer,
+    lossy: list[tuple[paths.Weight, WeightCompressor]],
+    create: Callable[..., Reparameterization],
+    calibration: Calibration | Iterable[Any] | None,
+) -> tuple[dict[str, Reparameterization], dict[str, str]]:
+    """Compresses weights in the order of their use, each on the inputs that it really gets.
+
+    Returns:
+        What stands for each weight, and why some have no statistics; both by path.
+    """
+    wanting = [weight.path for weight, compressor in lossy if compressor.statistics]
+    if calibration is None:
+        raise CompressionError(
+            f"The algorithm of {wanting[0]} needs statistics of its use: give kwc.compress some "
+            "batches of the model's inputs as `calibration`."
+        )
+    weights = [weight for weight, _ in lossy]
+    calibrator = Calibrator(model, weights, wanting, as_calibration(calibration))
+    by_path = {weight.path: (weight, compressor) for weight, compressor in lossy}
+    made = {}
+    for path in calibrator.order():
+        weight, compressor = by_path[path]
+        known = calibrator.calibrated(path, compressor.statistics)
+        made[path] = create(weight, compressor, calibrated=known)
+        calibrator.replace(path, made[path].weight())
+    return made, calibrator.reasons
 
 
 def _check_synchronous(strategy: tf.distribute.Strategy) -> None:
@@ -230,9 +273,13 @@ def _assign(spec: Spec, weights: list[paths.Weight], model) -> dict[str, Rule]:
     return chosen
 
 
+def _is_lossy(rule: Rule) -> bool:
+    return rule.compressor is not None and not rule.compressor.is_identity
+
+
 def _why_not(weight: paths.Weight, rule: Rule) -> str:
     """The named reason for which a rule's algorithm cannot be applied; empty if it can."""
-    if rule.compressor is None or rule.compressor.is_identity:
+    if not _is_lossy(rule):
         return ""
     if not weight.variable.dtype.is_floating:
         return "not_floating"

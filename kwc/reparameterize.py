@@ -13,7 +13,7 @@ import functools
 import threading
 import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -28,22 +28,75 @@ from kwc.paths import Holder, Weight
 from kwc.schedules import Step
 from kwc.traced import Seeds
 
+
+class Calibrated(NamedTuple):
+    """What calibration found for one weight.
+
+    Attributes:
+        value: the weight to compress, float32 of the weight's shape: what does on the inputs that
+            the compressed layers before it give best what the weight did on the original ones.
+        statistics: what `WeightCompressor.init` takes.
+    """
+
+    value: np.ndarray
+    statistics: Mapping[str, np.ndarray]
+
+
 # Answers of PossibleTapeGradientTypes.
 _NO_TAPE, _ONE_TAPE = 0, 1
 
 
-class Reparameterization(tf.Module):
+class Substitute(tf.Module):
+    """What a layer reads in the place of one weight. Keras tracks it like a sublayer.
+
+    Args:
+        weight: the weight to replace.
+    """
+
+    def __init__(self, weight: Weight):
+        super().__init__(name="kwc")
+        self.info: WeightInfo = weight.info
+        self._autocast = isinstance(weight.variable, autocast_variable.AutoCastVariable)
+
+    # The names that Keras asks a tracked module for.
+    @property
+    def trainable_weights(self) -> list[tf.Variable]:
+        return list(self.trainable_variables)
+
+    @property
+    def non_trainable_weights(self) -> list[tf.Variable]:
+        return [v for v in self.variables if not v.trainable]
+
+    non_trainable_variables = non_trainable_weights
+
+    @property
+    def weights(self) -> list[tf.Variable]:
+        return list(self.variables)
+
+    def __call__(self) -> tf.Tensor:
+        """Returns the weight as the layer reads it, cast as Keras casts a variable there."""
+        weight = self._shared(base_layer_utils.call_context().training)
+        compute = autocast_variable._autocast_dtype.dtype
+        return weight if compute is None or not self._autocast else tf.cast(weight, compute)
+
+    def _shared(self, training: bool | tf.Tensor | None) -> tf.Tensor:
+        """Returns the weight in its own dtype; `training` None counts as inference."""
+        raise NotImplementedError
+
+
+class Reparameterization(Substitute):
     """The variables that stand for one weight, and the weight decoded from them.
 
-    Keras tracks it like a sublayer: its params are trainable weights of the layer, its state
-    non-trainable ones, and both are in checkpoints.
+    Its params are trainable weights of the layer, its state non-trainable ones, and both are in
+    checkpoints.
 
     Args:
         weight: the weight to replace.
         compressor: the algorithm.
         total_steps: optimizer steps planned, 0 for post-training compression.
         seeds: what the weights of the model draw a seed from, at each step a new one.
-        statistics: those that calibration found of what the algorithm declares.
+        calibrated: the value to compress, and the statistics that the algorithm declares; None
+            for the weight's own value and no statistics.
 
     Raises:
         CompressionError: the algorithm cannot take the shape, the weight holds NaN or infinity,
@@ -56,17 +109,16 @@ class Reparameterization(tf.Module):
         compressor: WeightCompressor,
         total_steps: int,
         seeds: Seeds,
-        statistics: Mapping[str, np.ndarray],
+        calibrated: Calibrated | None = None,
     ):
         name = weight.variable.name.split(":")[0]
-        super().__init__(name="kwc")
-        self.info: WeightInfo = weight.info
+        super().__init__(weight)
         self.compressor = compressor
         self._clock = seeds.clock  # Tracked here, it is in checkpoints.
         self._seed = seeds.add(self.info.path)
-        self._autocast = isinstance(weight.variable, autocast_variable.AutoCastVariable)
         compressor.check(self.info)
         value = finite(weight.variable.numpy(), self.info.path).astype(np.float32)
+        value, statistics = (value, {}) if calibrated is None else calibrated
         initial = compressor.init(value, self.info, Step(0, total_steps), statistics)
         # Replicas see different batches; what an update makes of the first one's is everyone's.
         create = functools.partial(
@@ -86,21 +138,6 @@ class Reparameterization(tf.Module):
                 f"{compressor.name} makes {self.info.path} {shape} instead of {self.info.shape}: "
                 "kwc does not take algorithms that change an output shape of a layer."
             )
-
-    # The names that Keras asks a tracked module for.
-    @property
-    def trainable_weights(self) -> list[tf.Variable]:
-        return list(self.trainable_variables)
-
-    @property
-    def non_trainable_weights(self) -> list[tf.Variable]:
-        return [v for v in self.variables if not v.trainable]
-
-    non_trainable_variables = non_trainable_weights
-
-    @property
-    def weights(self) -> list[tf.Variable]:
-        return list(self.variables)
 
     def read(self) -> Variables:
         """Returns the current values as tensors."""
@@ -126,12 +163,6 @@ class Reparameterization(tf.Module):
         return self.compressor.project(
             variables, self.info, False if training is None else training, self._seed()
         )
-
-    def __call__(self) -> tf.Tensor:
-        """Returns the weight as the layer reads it, cast as Keras casts a variable there."""
-        weight = self._shared(base_layer_utils.call_context().training)
-        compute = autocast_variable._autocast_dtype.dtype
-        return weight if compute is None or not self._autocast else tf.cast(weight, compute)
 
     def _shared(self, training: bool | tf.Tensor | None) -> tf.Tensor:
         """The weight, decoded once for all reads in one traced step, such as by a regularizer.
@@ -198,7 +229,7 @@ def finite(value: np.ndarray, path: str) -> np.ndarray:
     return value
 
 
-def inject(replacements: Iterable[tuple[Weight, Reparameterization]]) -> Callable[[], None]:
+def inject(replacements: Iterable[tuple[Weight, Substitute]]) -> Callable[[], None]:
     """Replaces weights at every place that holds them, all or none.
 
     Returns:
@@ -225,7 +256,7 @@ def swap_class(instance: Any, members: dict[str, Any]) -> None:
 
 
 # Variables by identity, each with what replaces it.
-_Replacements = dict[int, tuple[tf.Variable, Reparameterization]]
+_Replacements = dict[int, tuple[tf.Variable, Substitute]]
 
 # The instance attributes of a Keras layer in which it keeps account of a variable.
 _ACCOUNTS = (
@@ -305,7 +336,7 @@ def _replace(owner: tf.Module, attribute: str, replacements: _Replacements) -> C
 
 
 def _decoded(leaf: Any) -> Any:
-    return leaf() if isinstance(leaf, Reparameterization) else leaf
+    return leaf() if isinstance(leaf, Substitute) else leaf
 
 
 def _repointed(loss: Any, variable: tf.Variable, read: Callable[[], tf.Tensor]) -> Any:

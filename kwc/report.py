@@ -29,6 +29,8 @@ class WeightReport:
         bits_estimated: the algorithm's expected bits (its penalty); None if it has none.
         error: relative distance to the weight before compression, `|w - w0| / |w0|`; None when
             read from a file.
+        uncalibrated: why its algorithm had none of the statistics that it declares; empty if it had
+            them, or declares none.
     """
 
     path: str
@@ -40,6 +42,7 @@ class WeightReport:
     written_bytes: int | None = None
     bits_estimated: float | None = None
     error: float | None = None
+    uncalibrated: str = ""
 
     @property
     def size(self) -> int:
@@ -95,6 +98,7 @@ class Report:
             ("bits/weight", "", "right", [_text(w.bits_per_weight, ".2f") for w in self]),
             ("error", "", "right", [_text(w.error, ".2e") for w in self]),
             ("not compressed because", "", "left", [w.reason for w in self]),
+            ("no statistics because", "", "left", [w.uncalibrated for w in self]),
         ]
         columns = [column for column in columns if any(column[-1])]
         table = Table(show_footer=True)

@@ -11,7 +11,9 @@ is touched.
 from __future__ import annotations
 
 import contextlib
+import functools
 import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gin
@@ -23,6 +25,7 @@ from official.modeling import optimization
 
 from kwc import artifact, paths, summaries
 from kwc import model as kwc_model
+from kwc.calibration import Calibration
 from kwc.compressor import CompressionError
 from kwc.reparameterize import swap_class
 from kwc.report import Report
@@ -57,6 +60,8 @@ class CompressionTrainer(base_trainer.Trainer):
             input must be seeded, by `task.train_data.seed` or `experiments.train --seed`.
         preset: `small` for the smallest artifact, `fast` for one that is written and read several
             times faster.
+        calibration: settings of `kwc.calibration.Calibration` but its data and step, for algorithms
+            that need statistics: they are taken from the first batches of `task.train_data`.
         **kwargs: passed on.
 
     Raises:
@@ -76,6 +81,7 @@ class CompressionTrainer(base_trainer.Trainer):
         rate_weight: float | Schedule = 0.0,
         replay_input: bool = False,
         preset: str = artifact.DEFAULT_PRESET,
+        calibration: Mapping[str, Any] | None = None,
         **kwargs,
     ):
         artifact.check_preset(preset)
@@ -85,7 +91,15 @@ class CompressionTrainer(base_trainer.Trainer):
         complete(task, model, config)
         initialize(task, model, dense)
         self.compression = kwc_model.compress(
-            model, spec, total_steps=config.trainer.train_steps, rate_weight=rate_weight
+            model,
+            spec,
+            total_steps=config.trainer.train_steps,
+            rate_weight=rate_weight,
+            calibration=Calibration(
+                data=_batches(task, config.task.train_data),
+                step=functools.partial(task.validation_step, model=model),
+                **calibration or {},
+            ),
         )
         report = self.compression.report()
         for row in report:
@@ -139,6 +153,21 @@ def complete(task, model: tf_keras.Model, config) -> None:
         strategy.run(task.validation_step, (own, model, metrics))
 
     step.get_concrete_function(inputs)
+
+
+def _batches(task, data) -> Iterator[Any]:
+    """What a task's input pipeline yields; it is built when the first batch is asked for.
+
+    Raises:
+        CompressionError: its files are not there.
+    """
+    try:
+        yield from task.build_inputs(data)
+    except (tf.errors.NotFoundError, FileNotFoundError, ValueError) as error:
+        raise CompressionError(
+            f"The statistics that an algorithm needs are taken from task.train_data, which cannot "
+            f"be read: {error}"
+        ) from error
 
 
 def initialize(task, model: tf_keras.Model, dense: str = "") -> None:

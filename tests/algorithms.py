@@ -15,6 +15,7 @@ from kwc.algorithms import (
     LowRank,
     Pruning,
     Quantization,
+    RateQuantization,
 )
 from kwc.compressor import WeightCompressor, WeightInfo
 from kwc.schedules import Polynomial
@@ -59,6 +60,13 @@ def levels(bits: int) -> Callable[[np.ndarray, WeightInfo], bool]:
     return promise
 
 
+def steps_for(rate_weight: float) -> Callable[[np.ndarray, WeightInfo], bool]:
+    """Whole numbers of the step for a distortion of half the squared error."""
+    octaves = np.log2(12 * rate_weight / np.log(2)) / 2
+    step = 2 ** (np.rint(8 * octaves) / 8)
+    return lambda weight, info: np.allclose(weight / step, np.rint(weight / step), atol=1e-5)
+
+
 def rank(fraction: float) -> Callable[[np.ndarray, WeightInfo], bool]:
     """At most this fraction of the full rank, rounded up."""
 
@@ -99,9 +107,11 @@ ROWS = [
     Row(EntropyConstrained(), steps),
     Row(Pruning(0.5) >> EntropyConstrained(), both(zeros(0.5), steps)),
     Row(EPR(), anything, tolerance=1e-5),
+    Row(RateQuantization(rate_weight=1e-2), steps_for(1e-2)),
     Row(Pruning(0.5) >> Clustering(4), both(zeros(0.5), distinct(5))),
     Row(Pruning(0.5) >> Quantization(4), both(zeros(0.5), levels(4))),
     Row(Pruning(Polynomial(0.5), interval=2) >> Clustering(3), both(zeros(0.5), distinct(4))),
+    Row(Pruning(0.5) >> RateQuantization(1e-2), both(zeros(0.5), steps_for(1e-2))),
     Row(LowRank(0.5, least=1) >> Quantization(4), rank(0.5), tolerance=1e-5),
     Row(LowRank(0.5, least=1) >> Pruning(0.5) >> Quantization(8), rank(0.5), tolerance=1e-5),
 ]

@@ -206,6 +206,11 @@ def decompress(name, config, arrays, shape, output_axes):
         steps = np.exp2(arrays["exponents"] / 8).astype(np.float32)
         latents = arrays["levels"].astype(np.float32).reshape(len(steps), -1) * steps[:, None]
         return (real_fourier(window).T @ latents).reshape(shape)
+    if name == "rate_quantization":
+        reduced = input_axes or output_axes
+        steps = np.exp2(arrays["exponents"] / 8).astype(np.float32)
+        steps = steps.reshape([1 if i in reduced else n for i, n in enumerate(shape)])
+        return arrays["levels"].astype(np.float32) * steps
     assert name == "low_rank"
     order = input_axes + list(output_axes)
     matrix = arrays["u"] @ arrays["v"]

@@ -16,7 +16,15 @@ import pytest
 import zstandard
 
 from kwc import artifact, coding
-from kwc.algorithms import EPR, Clustering, Lossless, LowRank, Pruning, Quantization
+from kwc.algorithms import (
+    EPR,
+    Clustering,
+    Lossless,
+    LowRank,
+    Pruning,
+    Quantization,
+    RateQuantization,
+)
 from kwc.artifact import words
 from kwc.compressor import WeightInfo
 
@@ -47,7 +55,7 @@ def every_dtype():
     yield WeightInfo("periodic", (10, 12)), np.tile(halves(12), (10, 1))
 
 
-SHIPPED = (Clustering, EPR, Lossless, LowRank, Pruning, Quantization)
+SHIPPED = (Clustering, EPR, Lossless, LowRank, Pruning, Quantization, RateQuantization)
 TRANSPOSED = WeightInfo("transposed", (2, 2, 3, 4), "float32", (0, 1, 3), (2,))
 
 
@@ -83,6 +91,19 @@ def golden_weights():
             pack(EPR(), {"levels": wave(2, 2, 3, 4), "exponents": exponents}, conv),
             pack(EPR(), {"levels": wave(2, 2, 3, 4), "exponents": exponents}, TRANSPOSED),
             pack(EPR(), {"levels": wave(6, 4), "exponents": wave(1) - 21}, matrix),
+        ],
+        "rate_quantization": [
+            pack(RateQuantization(1e-7), {"levels": wave(6, 4), "exponents": exponents}, matrix),
+            pack(
+                RateQuantization(1e-7),
+                {"levels": wave(2, 2, 3, 4), "exponents": exponents[:3]},
+                TRANSPOSED,
+            ),
+            pack(
+                RateQuantization(1e-7),
+                {"levels": wave(2, 4).astype(np.int16), "exponents": exponents[:1]},
+                no_inputs,
+            ),
         ],
         "chain": [
             pack(

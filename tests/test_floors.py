@@ -14,13 +14,14 @@ import kwc
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = [
-    ["kwc.schedules", "kwc.ops", "kwc.files"],
+    ["kwc.schedules", "kwc.ops", "kwc.files", "kwc.rate_distortion"],
     ["kwc.compressor", "kwc.latents", "kwc.priors"],
     ["kwc.algorithms", "kwc.coding"],
     ["kwc.spec", "kwc.artifact"],
     ["kwc.runtime"],
     ["kwc.paths", "kwc.traced"],
     ["kwc.reparameterize"],
+    ["kwc.calibration"],
     ["kwc.optimizer"],
     ["kwc.report"],
     ["kwc.compression"],
@@ -117,7 +118,7 @@ def test_every_algorithm_decodes_without_tensorflow(tmp_path):
     layers = [keras.Dense(6) for _ in ROWS]
     model = tf_keras.Sequential([keras.Input((6,)), *layers])
     rules = [(f"dense{f'_{i}' if i else ''}/kernel", row.compressor) for i, row in enumerate(ROWS)]
-    kwc.compress(model, kwc.Spec([*rules, (".*", None)]))
+    kwc.compress(model, kwc.Spec([*rules, (".*", None)]), calibration=[np.eye(6)])
     kwc.save(model, tmp_path / "model.kwc")
     expected = [layer.kernel.numpy() for layer in layers]
     subprocess.run(

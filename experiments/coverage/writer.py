@@ -71,7 +71,9 @@ def compress(
     still = [
         r.info.path
         for r in compressed
-        if r.info.path in moved and not any(id(v) in changes for v in r.params.values())
+        if r.params
+        and r.info.path in moved
+        and not any(id(v) in changes for v in r.params.values())
     ]
     if still:
         raise ValueError(f"training moves {len(still)} weights no more: {', '.join(still[:5])}")

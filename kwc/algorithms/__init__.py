@@ -12,6 +12,7 @@ from kwc.algorithms.lossless import Lossless
 from kwc.algorithms.low_rank import LowRank
 from kwc.algorithms.pruning import Pruning
 from kwc.algorithms.quantization import Quantization
+from kwc.algorithms.rate_quantization import RateQuantization
 from kwc.compressor import Chain, CompressionError, WeightCompressor
 
 ENTRY_POINTS = "kwc.algorithms"
@@ -40,7 +41,18 @@ def register(cls: type[WeightCompressor]) -> type[WeightCompressor]:
     return cls
 
 
-for _cls in (Chain, Clustering, EntropyConstrained, EPR, Lossless, LowRank, Pruning, Quantization):
+_SHIPPED = (
+    Chain,
+    Clustering,
+    EntropyConstrained,
+    EPR,
+    Lossless,
+    LowRank,
+    Pruning,
+    Quantization,
+    RateQuantization,
+)
+for _cls in _SHIPPED:
     register(_cls)
 
 
