@@ -3,7 +3,8 @@
 A path follows attributes from the model to the weight: `encoder/layer_0/attention/kernel`. Layers
 of a functional or Sequential model that no attribute names go by their layer name; names that Keras
 numbered by a process-wide counter are numbered anew among siblings. Leading underscores are
-dropped.
+dropped. Names that a model's own code makes with that counter, as ResNetRS does, are kept: call
+`tf_keras.backend.reset_uids()` before building such a model a second time in one process.
 """
 
 from __future__ import annotations

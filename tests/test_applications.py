@@ -32,6 +32,7 @@ SPEC = kwc.Spec([(".*kernel", Quantization(4)), (".*", None)])
 def build(family):
     """A model without its classifier, and a batch of two images."""
     name, size, options = FAMILIES[family]
+    tf_keras.backend.reset_uids()  # ResNetRS puts them into the names of its layers.
     make = getattr(tf_keras.applications, name)
     shape = (size, size, 3)
     model = make(weights=None, include_top=False, input_shape=shape, pooling="avg", **options)
