@@ -46,7 +46,7 @@ class Entry:
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns the named arrays that stand for the current value, unchecked."""
         if self.reparameterization is None:
-            return {"weight": self.weight.variable.numpy()}
+            return {"weight": _values(self.weight.variable)}
         return self.compressor.compress(self.reparameterization.read(), self.weight.info)
 
     def penalty(self) -> float | None:
@@ -65,7 +65,7 @@ class Entry:
         info = self.weight.info
         for name, value in self._variables().items():
             if value.dtype.is_floating:
-                finite(value.numpy(), name)
+                finite(_values(value), name)
         packed = artifact.pack(self.compressor, self.arrays(), info)
         if self.reparameterization is None:
             return packed
@@ -255,6 +255,11 @@ class Compression:
             # The optimizer's state belongs to the variables that are gone.
             self.model.optimizer = None
             self.model._is_compiled = False
+
+
+def _values(tensor: tf.Variable | tf.Tensor) -> np.ndarray:
+    """Returns the elements; unlike `numpy()`, without a copy of them."""
+    return np.asarray(tf.convert_to_tensor(tensor))
 
 
 def _guard(compression: Compression) -> None:

@@ -220,7 +220,7 @@ def _tapes_see(weight: tf.Tensor, params: Iterable[tf.Variable]) -> bool:
 
 def finite(value: np.ndarray, path: str) -> np.ndarray:
     """Returns the array, or raises `CompressionError` where it holds NaN or infinity."""
-    bad = int(np.size(value) - np.sum(np.isfinite(value.astype(np.float64))))
+    bad = int(np.size(value) - np.sum(np.isfinite(value)))
     if bad:
         raise CompressionError(
             f"{path} holds {bad} NaN or infinite values of {np.size(value)}: the model diverged or "

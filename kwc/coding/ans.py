@@ -8,6 +8,7 @@ stored bytes mean the same to any decoder with 24-bit frequencies (docs/coding.m
 """
 
 import math
+from collections.abc import Callable
 
 import constriction
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from kwc.coding import bits
 from kwc.coding.dtypes import add_minimum, limits, pattern_dtype, subtract_minimum, to_patterns
 from kwc.coding.errors import CodingError
-from kwc.coding.frequencies import MAX_SYMBOLS, Table, best_table, read_table
+from kwc.coding.frequencies import MAX_SYMBOLS, Table, best_table, occurrences, read_table
 
 _WORD = np.dtype("<u4")
 
@@ -33,11 +34,12 @@ class Ans:
         counted = _count(distances)
         if counted is None:
             return None
-        symbols, indices, counts = counted
-        table = best_table(symbols, counts)
-        positions = np.searchsorted(table.symbols, symbols).astype(np.int32)
-        coder = constriction.stream.stack.AnsCoder()
-        coder.encode_reverse(positions[indices], _model(table))
+        table = best_table(*counted)
+        coder, model = constriction.stream.stack.AnsCoder(), _model(table)
+        positions = _positions(table)
+        # From the last chunk to the first, as each chunk is, so that positions take little memory.
+        for start in reversed(range(0, len(distances), bits.CHUNK)):
+            coder.encode_reverse(positions(distances[start : start + bits.CHUNK]), model)
         stream = coder.get_compressed().astype(_WORD).tobytes().rstrip(b"\0")
         return bits.zigzag(minimum) + table.to_bytes() + stream
 
@@ -53,25 +55,31 @@ class Ans:
         return add_minimum(minimum, distances, dtype)
 
 
-def _count(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Returns the symbols (uint64), each element's index among them, and how often each occurs.
+def _count(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the symbols (uint64), and how often each occurs.
 
     None if there are too few or too many.
     """
     if distances.max() < MAX_SYMBOLS:
-        indices = distances.astype(np.int32)
-        counts = np.bincount(indices)
+        counts = occurrences(distances)
         symbols = np.flatnonzero(counts)
-        if len(symbols) < len(counts):
-            indices = (np.cumsum(counts > 0) - 1)[indices]
         counts = counts[symbols]
     elif len(np.unique(distances[: 2 * MAX_SYMBOLS])) > MAX_SYMBOLS:
         return None
     else:
-        symbols, indices, counts = np.unique(distances, return_inverse=True, return_counts=True)
+        symbols, counts = np.unique(distances, return_counts=True)
     if not 2 <= len(symbols) <= MAX_SYMBOLS:
         return None
-    return symbols.astype(np.uint64), indices, counts
+    return symbols.astype(np.uint64), counts
+
+
+def _positions(table: Table) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the function from symbols to their positions in a table, int32."""
+    if table.symbols[-1] >= MAX_SYMBOLS:
+        return lambda x: np.searchsorted(table.symbols, x.astype(np.uint64)).astype(np.int32)
+    positions = np.zeros(int(table.symbols[-1]) + 1, np.int32)
+    positions[table.symbols] = np.arange(len(table.symbols))
+    return positions.__getitem__
 
 
 def _decode_stream(stream: bytes, count: int, table: Table, dtype: np.dtype) -> np.ndarray:

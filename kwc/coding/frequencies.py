@@ -95,6 +95,19 @@ def read_table(reader: bits.Reader, count: int) -> Table:
     return Table(symbols, mantissa, levels)
 
 
+def occurrences(values: np.ndarray) -> np.ndarray:
+    """Returns how often each integer from 0 to the greatest occurs, in little memory.
+
+    Args:
+        values: unsigned, flat, at least one.
+    """
+    counts = np.zeros(int(values.max()) + 1, np.int64)
+    for start in range(0, len(values), bits.CHUNK):
+        chunk = values[start : start + bits.CHUNK].astype(np.int64)
+        counts += np.bincount(chunk, minlength=len(counts))
+    return counts
+
+
 def best_table(symbols: np.ndarray, counts: np.ndarray) -> Table:
     """Returns the table with the least sum of its own bytes and the code lengths it gives.
 

@@ -18,6 +18,7 @@ from kwc.coding import bits
 from kwc.coding.coder import Coder, cheapest
 from kwc.coding.dtypes import pattern_dtype, to_patterns
 from kwc.coding.errors import CodingError
+from kwc.coding.frequencies import occurrences
 
 _BYTE = np.dtype(np.uint8)
 
@@ -47,13 +48,18 @@ class Planes:
         if not patterns.size or patterns.itemsize == 1:
             return None
         little_endian = patterns.astype(patterns.dtype.newbyteorder("<"), copy=False)
+        octets = little_endian.view(_BYTE).reshape(-1, patterns.itemsize)
         parts = []
-        for plane in little_endian.view(_BYTE).reshape(-1, patterns.itemsize).T:
-            plane = np.ascontiguousarray(plane).reshape(array.shape)
+        for index in range(patterns.itemsize):
+            plane = self._plane(octets, index).reshape(array.shape)
             tried = self._coders[:1] if _is_noise(plane) else self._tried
             coder, data = cheapest(tried, plane)
             parts += [bytes([self._coders.index(coder)]), bits.varint(len(data)), data]
         return b"".join(parts)
+
+    def _plane(self, octets: np.ndarray, index: int) -> np.ndarray:
+        """Returns one of the columns of bytes [n, itemsize], the least significant first."""
+        return np.ascontiguousarray(octets[:, index])
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""
@@ -76,7 +82,7 @@ def _is_noise(plane: np.ndarray) -> bool:
     """Whether a long plane is so close to random bytes that no coder is worth its time."""
     if plane.size < _LONG:
         return False
-    counts = np.bincount(plane.reshape(-1), minlength=256)
+    counts = occurrences(plane.reshape(-1))
     entropy = np.log2(plane.size) - counts @ np.log2(np.maximum(counts, 1)) / plane.size
     return entropy > _NOISE
 
@@ -88,11 +94,11 @@ class Floats(Planes):
 
     def encode(self, array: np.ndarray) -> bytes | None:
         """Returns the planes of the patterns, each rotated left by one bit."""
-        if array.dtype.kind in "biu":
-            return None
-        patterns = to_patterns(array)
-        rotated = patterns << 1 | patterns >> (8 * patterns.itemsize - 1)
-        return super().encode(rotated.reshape(array.shape))
+        return None if array.dtype.kind in "biu" else super().encode(array)
+
+    def _plane(self, octets: np.ndarray, index: int) -> np.ndarray:
+        # The bit that leaves a byte enters the next one; that of the last, the first.
+        return octets[:, index] << 1 | octets[:, index - 1] >> 7
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""
