@@ -273,13 +273,13 @@ def test_positions_are_drawn_where_there_are_many():
     np.testing.assert_allclose(few, every, atol=0.3)
 
 
-def test_no_more_batches_are_read_than_asked_for():
+def test_batches_are_read_until_there_are_enough_examples():
     def batches():
         yield normal(4, 4)
         yield normal(4, 4)
         raise AssertionError
 
-    calibrator(sequential((4,), keras.Dense(3)), batches(), batches=2)
+    calibrator(sequential((4,), keras.Dense(3)), batches(), examples=7)
 
 
 # Refusals

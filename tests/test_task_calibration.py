@@ -20,7 +20,7 @@ pytestmark = [
 def spec(as_new_process):
     gin.parse_config_files_and_bindings(
         [str(model_garden.SPECS / "rate_quantization.gin")],
-        ["RATE = 1e-9", "task.CompressionTrainer.calibration = {'batches': 2}"],
+        ["RATE = 1e-9", "task.CompressionTrainer.calibration = {'examples': 64}"],
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,7 +19,7 @@ class Calibration:
     Attributes:
         data: batches of the model's inputs, or tuples that begin with them, such as (inputs,
             labels): a `tf.data.Dataset` or another iterable. Labels are not used.
-        batches: the most batches that are read; they are kept in memory.
+        examples: batches are read until they hold as many; they are kept in memory.
         step: runs the model on a batch, for models that are not called on their inputs alone.
         likelihood: what the model's outputs stand for: `categorical`, `normal`, or None to tell by
             their number and shape; see `kwc.calibration.curvature`.
@@ -35,7 +34,7 @@ class Calibration:
     """
 
     data: Iterable[Any]
-    batches: int = 40
+    examples: int = 5000
     step: Callable[[Any], Any] | None = None
     likelihood: str | None = None
     temperature: float = 3.0
@@ -50,7 +49,12 @@ class Calibration:
         Raises:
             CompressionError: there is none, or one holds NaN or infinity.
         """
-        found = list(itertools.islice(self.data, self.batches))
+        found, count = [], 0
+        for batch in self.data:
+            found.append(batch)
+            count += len(tf.nest.flatten(batch)[0])
+            if count >= self.examples:
+                break
         if not found:
             raise CompressionError(
                 "The calibration data is empty: statistics need at least one batch."
