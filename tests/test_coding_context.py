@@ -1,5 +1,8 @@
 """The context coder: small where an array has structure, never much larger where it has none."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -81,3 +84,36 @@ def test_a_stream_far_too_short_is_refused_without_reading_on():
             coding.decode("context", wrong, array.shape, array.dtype)
     with pytest.raises(coding.CodingError, match="truncated"):
         coding.decode("context", data, (30 * 10**6,), array.dtype)
+
+
+BLOCKED = """
+import sys
+
+sys.modules["numba"] = None
+import numpy as np
+from kwc import coding
+
+array = np.arange(60, dtype=np.int8).reshape(6, 10) % 7
+for name, coder in coding.CODERS.items():
+    if name not in ("context", "floats"):
+        code = coder.encode(array.astype(np.int16))
+        np.testing.assert_array_equal(coding.decode(name, code, (6, 10), np.int16), array)
+coding.encode(array.astype(np.float32), "fast")
+writes, reads = coding.encode, lambda array: coding.decode("context", bytes(9), (6, 10), np.int8)
+for act in (writes, reads):
+    try:
+        act(array)
+    except coding.CodingError as error:
+        assert "pip install numba" in str(error)
+    else:
+        raise AssertionError
+"""
+
+
+def test_without_numba_all_else_is_read_and_the_error_says_what_to_do():
+    subprocess.run([sys.executable, "-c", BLOCKED], check=True)
+
+
+def test_numba_is_imported_only_when_the_coder_runs():
+    code = "import sys, kwc.runtime, kwc.artifact; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

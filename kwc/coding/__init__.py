@@ -42,7 +42,7 @@ CODERS: dict[str, Coder] = {
 
 PRESETS: dict[str, tuple[Coder, ...]] = {
     "small": tuple(CODERS.values()),
-    "fast": (*_FAST, Planes(_BYTE_CODERS, _FAST), Floats(_FLOAT_CODERS, _FAST)),
+    "fast": (*_FAST, Floats(_FLOAT_CODERS, _FAST)),
 }
 """What a writer tries, by the preset's name."""
 

@@ -22,7 +22,7 @@ from kwc.coding.frequencies import occurrences
 
 _BYTE = np.dtype(np.uint8)
 
-_LONG = 1 << 16
+_LONG = 1 << 13
 _NOISE = 7.95
 """Bits per byte."""
 

@@ -1,7 +1,7 @@
 """The writer's choices: offset, folding, order of the axes and learning rates.
 
-A choice is tried on a corner of a large array, or on all of a smaller one, and what came out
-shortest there codes the array.
+A choice is tried on a part of a large array, or on all of a smaller one, and what came out shortest
+there codes the array.
 """
 
 import dataclasses
@@ -22,13 +22,14 @@ from kwc.coding.context.header import (
 from kwc.coding.context.layout import ORDERS
 
 _WHOLE = 1 << 18
-"""The work, in bits, up to which all of an array is tried."""
+"""The work up to which all of an array is tried."""
 
-_TINY = 1 << 15
-"""The elements up to which orders and neighbours are tried together, and columns are split."""
+_TINY = 1 << 16
+"""The work up to which orders and neighbours are tried together."""
 
 _TRANSPOSED = ORDERS.index((1, 0, 2))
-_CORNER = 256
+_PART = 1 << 15
+_CORNER = 128
 _LEAST_PART = 4
 _TINY_FOLDS = 6
 
@@ -49,13 +50,14 @@ def best_code(distances: np.ndarray, low: int) -> bytes:
         prior=prior(np.count_nonzero(values) / values.size),
     )
     counts = np.bincount(values.reshape(-1) - least)
-    block = values if _work(counts[counts > 0]) <= _WHOLE else _corner(values)
+    work = _work(counts[counts > 0])
+    block, has_all_rows = (values, True) if work <= _WHOLE else _part(values)
 
     def length(one: Header) -> int:
         return len(_code(block, one))
 
-    folded = sorted(_folds(header, block, whole=block is values), key=length)
-    if block.size <= _TINY:
+    folded = sorted(_folds(header, block, has_all_rows), key=length)
+    if work <= _TINY:
         tried = (o for fold in folded[:_TINY_FOLDS] for s in _smooths(fold) for o in _orders(s))
         header = min(tried, key=length)
     else:
@@ -81,31 +83,35 @@ def _centred(distances: np.ndarray, low: int) -> tuple[np.ndarray, int]:
 
 
 def _work(counts: np.ndarray) -> float:
-    """What it takes to code an array, about as many bits as it has values and its entropy."""
+    """What it takes to try an array, in some unit; the many bits of dense ones gain less by it."""
     size = counts.sum()
-    return float(0.3 * size - counts @ np.log2(counts / size))
+    return float(0.2 * size - 3 * counts @ np.log2(counts / size))
 
 
-def _corner(values: np.ndarray) -> np.ndarray:
-    """The first elements of a large array along each of its three axes."""
-    *_, middle, last = (1, 1, *values.shape)
-    corner = values.reshape(-1, middle, last)[:, :_CORNER, :]
-    corner = corner[..., : _CORNER if values.ndim > 1 else _CORNER**2]
-    layers = max(_CORNER**2 // corner[0].size, 1)
-    return np.ascontiguousarray(corner[:layers])
+def _part(values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Returns the first columns of an array, or a corner of one with many rows.
+
+    And whether the rows, which a header can split, are those of the array.
+    """
+    *outer, middle, last = (1, 1, *values.shape)
+    rows = math.prod(outer) * middle
+    if 1 < rows <= _PART // 8:
+        return np.ascontiguousarray(values[..., : max(_PART // rows, 1)]), True
+    corner = values.reshape(-1, middle, last)[:, :_CORNER, : _PART // min(middle, _CORNER)]
+    return np.ascontiguousarray(corner[: max(_PART // corner[0].size, 1)]), False
 
 
-def _folds(header: Header, block: np.ndarray, whole: bool) -> Iterator[Header]:
+def _folds(header: Header, block: np.ndarray, has_all_rows: bool) -> Iterator[Header]:
     """Yields ways to fold, each with neighbours along one axis, and transposed without them."""
     shape = block.shape
     columns = shape[-1] if shape else 1
     folds = [header]
     if math.prod(shape[:-2]) > 1:
         folds.append(dataclasses.replace(header, fold=STACK))
-    if whole:
+    if has_all_rows:
         for divisor in _divisors(block.size // columns):
             folds.append(dataclasses.replace(header, fold=SPLIT_ROWS, divisor=divisor))
-    if whole and (len(shape) < 2 or block.size <= _TINY):
+    if has_all_rows and len(shape) < 2:
         for divisor in _divisors(columns):
             folds.append(dataclasses.replace(header, fold=SPLIT_COLUMNS, divisor=divisor))
     for fold in folds:
