@@ -56,6 +56,48 @@ def log(value):
     return digits
 
 
+@numba.njit(cache=True, inline="always")
+def neighbours(values, offset, place, sizes, strides, smooth):
+    """Returns ten values that were coded before, 0 where there is none or the axis is not smooth.
+
+    One and two steps back along each axis, the fastest first, and four diagonals.
+    """
+    i, j, k = place
+    stride0, stride1, stride2 = strides
+    in_row, in_column, in_stack = smooth > 2, smooth > 1 and j > 0, smooth > 0 and i > 0
+    right, down = in_row and k + 1 < sizes[2], smooth > 1 and j + 1 < sizes[1]
+    return (
+        at(values, offset - stride2, in_row and k > 0),
+        at(values, offset - 2 * stride2, in_row and k > 1),
+        at(values, offset - stride1, in_column),
+        at(values, offset - 2 * stride1, in_column and j > 1),
+        at(values, offset - stride0, in_stack),
+        at(values, offset - 2 * stride0, in_stack and i > 1),
+        at(values, offset - stride1 - stride2, in_column and in_row and k > 0),
+        at(values, offset - stride1 + stride2, in_column and right),
+        at(values, offset - stride0 - stride1, in_stack and in_column),
+        at(values, offset - stride0 + stride1, in_stack and down),
+    )
+
+
+@numba.njit(cache=True, inline="always")
+def code_gamma(model, registers, stream, reading, number):
+    """Codes a number from 1 to 65535 by its exponent in unary and its lower bits."""
+    exponent = 0
+    while exponent < MOST_EXPONENT:
+        bit = np.int64(number >> exponent + 1 != 0)
+        if not code_plain(model, registers, stream, reading, EXPONENTS + exponent, bit):
+            break
+        exponent += 1
+    coded = 1
+    for place in range(exponent - 1, -1, -1):
+        node = coded if coded < 8 else 0
+        bit = number >> place & 1
+        slot = MANTISSAS + 8 * exponent + node
+        coded = 2 * coded + code_plain(model, registers, stream, reading, slot, bit)
+    return coded
+
+
 @numba.njit(cache=True)
 def code(values, stream, reading, sizes, strides, slices, has_negative, has_large, smooth, model):
     """Writes an array, or reads it.
@@ -66,7 +108,7 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
         reading: bool.
         sizes: three ints, the lengths of the axes in the order of the scan.
         strides: three ints, the distance of neighbours along these axes in `values`.
-        slices: int64 [n, 4], see `layout.Layout`.
+        slices: int64 [n, 4], see `layout.Scan.slices`.
         has_negative: bool, whether the sign of values is coded.
         has_large: bool, whether the magnitude of values is coded.
         smooth: 0 to 3, along how many axes neighbours are looked at, the slowest first.
@@ -104,21 +146,9 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
                 for n in range(count):
                     place = i * slices[n, 1] + j * slices[n, 2] + k * slices[n, 3]
                     places[n] = slices[n, 0] + KINDS * place
-                in_row, in_column, in_stack = smooth > 2, smooth > 1 and j > 0, smooth > 0 and i > 0
-                left = at(values, offset - stride2, in_row and k > 0)
-                left2 = at(values, offset - 2 * stride2, in_row and k > 1)
-                up = at(values, offset - stride1, in_column)
-                up2 = at(values, offset - 2 * stride1, in_column and j > 1)
-                back = at(values, offset - stride0, in_stack)
-                back2 = at(values, offset - 2 * stride0, in_stack and i > 1)
-                # Diagonals, in the two faces through the slower axes.
-                before, after = in_row and in_column and k > 0, in_row and k + 1 < length2
-                up_left = at(values, offset - stride1 - stride2, before)
-                up_right = at(values, offset - stride1 + stride2, in_column and after)
-                above, below = in_column and in_stack, in_stack and smooth > 1 and j + 1 < length1
-                back_up = at(values, offset - stride0 - stride1, above)
-                back_down = at(values, offset - stride0 + stride1, below)
-
+                left, left2, up, up2, back, back2, up_left, up_right, back_up, back_down = (
+                    neighbours(values, offset, (i, j, k), sizes, strides, smooth)
+                )
                 around = low(left2) + low(up2) + low(back2) + low(up_left) + low(up_right)
                 around += low(back_up) + low(back_down) + 2 * (low(left) + low(up) + low(back))
                 marks = np.int64(up != 0) | np.int64(back != 0) << 1 | np.int64(up2 != 0) << 2
@@ -172,22 +202,8 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
                             break
                         magnitude += 1
                     if magnitude > UNARY:
-                        rest = target - UNARY
-                        exponent = 0
-                        while exponent < MOST_EXPONENT:
-                            bit = np.int64(rest >> exponent + 1 != 0)
-                            slot = EXPONENTS + exponent
-                            if not code_plain(model, registers, stream, reading, slot, bit):
-                                break
-                            exponent += 1
-                        mantissa = 1
-                        for place in range(exponent - 1, -1, -1):
-                            node = mantissa if mantissa < 8 else 0
-                            slot = MANTISSAS + 8 * exponent + node
-                            bit = rest >> place & 1
-                            bit = code_plain(model, registers, stream, reading, slot, bit)
-                            mantissa = 2 * mantissa + bit
-                        magnitude = UNARY + mantissa
+                        rest = code_gamma(model, registers, stream, reading, target - UNARY)
+                        magnitude = UNARY + rest
                 values[offset] = -magnitude if negative else magnitude
     if not reading:
         arithmetic.finish(registers, stream)
