@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import ClassVar
 
 import numpy as np
 from etils import epy
@@ -37,16 +38,18 @@ class EntropyConstrained(WeightCompressor):
         freeze: fraction of the training after which a zero stays zero; 1 for never.
     """
 
+    file_fields: ClassVar = ()
+
     step: float = 1.5
     step_rate: float = 1.0
-    prior_rate: float = 15.0
-    freeze: float = 0.85
+    prior_rate: float = 25.0
+    freeze: float = 0.5
 
     def check(self, info: WeightInfo) -> None:
-        if min(self.step, self.step_rate, self.prior_rate) <= 0 or not 0 < self.freeze <= 1:
+        given = [x for x in dataclasses.astuple(self) if x is not None]
+        if given and (min(given) <= 0 or self.freeze > 1):
             raise CompressionError(
-                f"{self} cannot be for {info.path}: step, step_rate and prior_rate must be above "
-                "0, freeze in (0, 1]."
+                f"{self} cannot be for {info.path}: all four are above 0, and freeze is at most 1."
             )
 
     def param_shapes(self, info: WeightInfo) -> dict[str, tuple[int, ...]]:
@@ -95,10 +98,6 @@ class EntropyConstrained(WeightCompressor):
 
     def decompress(self, ops, packed, info):
         return ops.cast(packed["levels"], "float32") * latents.steps(ops, packed["exponent"])
-
-    def config(self):
-        """Returns nothing: the hyperparameters are those of training, and decoding needs none."""
-        return {}
 
 
 def _levels(weight, step):
