@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,30 @@ def _quantized():
         return tf.round(latents / steps) * steps
 
     return kwc_ops.shared(quantized, tf.float32, tf.float32)
+
+
+def pack(latents: tf.Tensor, log_step: tf.Tensor, shape: Sequence[int]) -> dict[str, np.ndarray]:
+    """Returns the arrays that stand for `quantize(latents, log_step)`.
+
+    Args:
+        latents: float32 tensor [groups, n].
+        log_step: float32 [groups, 1].
+        shape: that of the weight, which the levels take.
+
+    Returns:
+        `levels`, integers of `shape`, and `exponents`, int8 [groups].
+    """
+    levels = tf.round(latents / learned_steps(log_step))
+    return {
+        "levels": as_integers(levels).reshape(shape),
+        "exponents": exponents(log_step).numpy().astype(np.int8).ravel(),
+    }
+
+
+def unpack(ops: Ops, packed: Mapping[str, Any], groups: int) -> Any:
+    """Returns the quantized latents, float32 [groups, n], from what `pack` returned."""
+    levels = ops.reshape(ops.cast(packed["levels"], "float32"), [groups, -1])
+    return levels * ops.reshape(steps(ops, packed["exponents"]), [groups, 1])
 
 
 def window(info) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import math
 import numpy as np
 from etils import epy
 
+from kwc import latents as kwc_latents
 from kwc import ops as kwc_ops
 
 with epy.lazy_imports():
@@ -38,16 +39,16 @@ def logistic_log_scale(latents: np.ndarray, least: float) -> np.ndarray:
 
 
 def logistic_bits(
-    latents: tf.Tensor, steps: tf.Tensor, log_scale: tf.Tensor, seed: tf.Tensor
+    latents: tf.Tensor, log_step: tf.Tensor, log_scale: tf.Tensor, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Returns the bits of all levels `round(latents / steps)`, a scalar.
+    """Returns the bits of all levels `round(latents / step)`, a float32 scalar.
 
     Its gradient is that of a relaxation: uniform noise, one step wide, in place of rounding. Balle,
     Laparra and Simoncelli, "End-to-end optimized image compression" (arXiv:1611.01704).
 
     Args:
         latents: float32 tensor [groups, n].
-        steps: width of the bins, float32 [groups, 1].
+        log_step: natural logarithm of the step, the width of a bin, float32 [groups, 1].
         log_scale: natural logarithm of the density's scale, float32 [groups, 1].
         seed: int32 tensor [2], for the noise.
     """
@@ -64,18 +65,19 @@ def logistic_bits(
         total.set_shape([])
         return total, gradient
 
-    return bits(latents, steps, log_scale)
+    return bits(latents, log_step, log_scale)
 
 
 @functools.cache
 def _total():
-    """Returns the function of latents, steps and log-scales that sums the bits of the levels.
+    """Returns the function of latents, log-steps and log-scales that sums the bits of the levels.
 
     With distance u from 0 and half a bin h, both in scales, the mass between u - h and u + h is
     `(1 - exp(-2h)) / ((1 + exp(u - h)) (1 + exp(-u - h)))`: the two sigmoids never cancel.
     """
 
-    def total(latents, steps, log_scale):
+    def total(latents, log_step, log_scale):
+        steps = kwc_latents.learned_steps(log_step)
         half = _half(steps, log_scale)
         distance = 2.0 * half * tf.abs(tf.round(latents / steps))
         near = tf.exp(-distance)
@@ -89,25 +91,26 @@ def _total():
 def _relaxed_gradient():
     """Returns the function of the same, a seed and the upstream gradient that differentiates.
 
-    One exponential for each latent, where automatic differentiation would take three.
+    All groups share their noise, which takes long to draw. With distance u and half a bin h, both
+    in scales, the bits are `log2((cosh(u) + cosh(h)) / sinh(h))`, so that one exponential for each
+    latent gives all derivatives.
     """
 
-    def gradient(latents, steps, log_scale, seed, upstream):
-        noise = tf.random.stateless_uniform(tf.shape(latents), seed, -0.5, 0.5)
-        per_scale = tf.exp(-log_scale)
+    def gradient(latents, log_step, log_scale, seed, upstream):
+        count = tf.shape(latents)[1]
+        noise = tf.random.stateless_uniform([1, count], seed, -0.5, 0.5)
+        steps, per_scale = tf.exp(log_step), tf.exp(-log_scale)
         half = _half(steps, log_scale)
         distance = (latents + steps * noise) * per_scale
-        near = tf.exp(-tf.abs(distance))
-        over = 1.0 / (1.0 + near * (2.0 * tf.cosh(half) + near))
-        by_distance = tf.sign(distance) * (1.0 - near * near) * over
-        count = tf.cast(tf.shape(latents)[1], tf.float32)
-        empty = count + 2.0 * count / tf.math.expm1(2.0 * half)
-        by_half = 2.0 * tf.sinh(half) * _sum(near * over) - empty
-        by_half = tf.where((half > _NARROWEST) & (half < _WIDEST), by_half, 0.0)
-        by_step = per_scale * (_sum(by_distance * noise) + 0.5 * by_half)
+        growth = tf.exp(tf.clip_by_value(distance, -2.0 * _WIDEST, 2.0 * _WIDEST))
+        decay = 1.0 / growth
+        over = 1.0 / (growth + (decay + 2.0 * tf.cosh(half)))
+        by_distance = (growth - decay) * over
+        by_half = 2.0 * tf.sinh(half) * _sum(over) - tf.cast(count, tf.float32) / tf.tanh(half)
+        by_log_step = steps * per_scale * _sum(by_distance * noise) + half * by_half
         by_log_scale = -_sum(by_distance * distance) - half * by_half
         nats = upstream / _LOG2
-        return nats * per_scale * by_distance, nats * by_step, nats * by_log_scale
+        return nats * per_scale * by_distance, nats * by_log_step, nats * by_log_scale
 
     float32 = tf.float32
     return kwc_ops.shared(gradient, float32, float32, float32, tf.int32, float32)

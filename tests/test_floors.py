@@ -15,7 +15,8 @@ import kwc
 ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = [
     ["kwc.schedules", "kwc.ops", "kwc.files", "kwc.rate_distortion"],
-    ["kwc.compressor", "kwc.latents", "kwc.priors"],
+    ["kwc.compressor", "kwc.latents"],
+    ["kwc.priors"],
     ["kwc.algorithms", "kwc.coding"],
     ["kwc.spec", "kwc.artifact"],
     ["kwc.runtime"],

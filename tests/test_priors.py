@@ -15,12 +15,8 @@ LOG_SCALE = -math.log(2 * math.log(3))
 
 def bits(latents, step=1.0, log_scale=LOG_SCALE):
     """The bits of one group."""
-    variables = (
-        tf.constant([latents], tf.float32),
-        tf.constant([[step]]),
-        tf.constant([[log_scale]]),
-    )
-    return priors.logistic_bits(*variables, SEED).numpy()
+    logs = tf.math.log([[step]]), tf.constant([[log_scale]])
+    return priors.logistic_bits(tf.constant([latents], tf.float32), *logs, SEED).numpy()
 
 
 def test_bits_are_those_of_the_mass_in_a_bin():
@@ -41,18 +37,18 @@ def test_probabilities_sum_to_one(log_scale):
     assert total == pytest.approx(1, abs=1e-4)
 
 
-def relaxed(latents, steps, log_scale):
+def relaxed(latents, log_step, log_scale):
     """The bits with noise in place of rounding, by the difference of two sigmoids."""
-    noise = tf.random.stateless_uniform(latents.shape, SEED, -0.5, 0.5)
+    noise = tf.random.stateless_uniform([1, latents.shape[1]], SEED, -0.5, 0.5)
+    steps = tf.exp(log_step)
     x = latents + steps * tf.cast(noise, latents.dtype)
     upper, lower = ((x + sign * steps / 2) / tf.exp(log_scale) for sign in (1, -1))
-    mass = tf.sigmoid(upper) - tf.sigmoid(lower)
-    return tf.reduce_sum(tf.math.log(mass)) / -math.log(2)
+    return -tf.reduce_sum(tf.math.log(tf.sigmoid(upper) - tf.sigmoid(lower))) / math.log(2)
 
 
 def test_the_gradient_is_that_of_the_relaxation():
     latents = np.random.default_rng(0).normal(size=(3, 50))
-    values = [latents, np.array([[0.3], [2.0], [0.01]]), np.array([[-0.5], [-1.0], [0.5]])]
+    values = [latents, np.log([[0.3], [2.0], [0.01]]), np.array([[-0.5], [-1.0], [0.5]])]
     gradients = []
     for function, dtype in (priors.logistic_bits, tf.float32), (relaxed, tf.float64):
         variables = [tf.Variable(value, dtype=dtype) for value in values]
@@ -65,7 +61,7 @@ def test_the_gradient_is_that_of_the_relaxation():
 
 
 def test_a_group_of_zeros_costs_nothing_and_stays_finite():
-    variables = [tf.zeros([1, 100]), tf.constant([[1.0]]), tf.constant([[-50.0]])]
+    variables = [tf.zeros([1, 100]), tf.constant([[0.0]]), tf.constant([[-50.0]])]
     with tf.GradientTape() as tape:
         tape.watch(variables)
         total = priors.logistic_bits(*variables, SEED)
@@ -78,3 +74,15 @@ def test_a_scale_starts_with_the_mean_square_of_its_group():
     groups = np.array([[3.0, -3.0], [0.0, 0.0]])
     expected = np.log(np.array([[3.0], [0.5]]) * math.sqrt(3) / math.pi)
     np.testing.assert_allclose(priors.logistic_log_scale(groups, 0.5), expected)
+
+
+@pytest.mark.parametrize("log_scale", [-20.0, 0.0, 20.0])
+@pytest.mark.parametrize("latent", [0.0, 1e6])
+def test_gradients_are_finite_however_wide_or_narrow_a_bin_is(latent, log_scale):
+    variables = [tf.fill([1, 3], latent), tf.constant([[0.0]]), tf.constant([[log_scale]])]
+    with tf.GradientTape() as tape:
+        tape.watch(variables)
+        total = priors.logistic_bits(*variables, SEED)
+    assert np.isfinite(total)
+    for gradient in tape.gradient(total, variables):
+        assert np.all(np.isfinite(gradient))

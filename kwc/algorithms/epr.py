@@ -73,22 +73,15 @@ class EPR(WeightCompressor):
         return tf.reshape(_inverse(kwc_ops.TensorFlowOps, quantized, info), info.shape)
 
     def penalty(self, v, info, seed):
-        steps = latents.learned_steps(v.params["log_step"])
         grouped = _grouped(v.params["latents"], info)
-        return priors.logistic_bits(grouped, steps, v.params["log_scale"], seed)
+        return priors.logistic_bits(grouped, v.params["log_step"], v.params["log_scale"], seed)
 
     def compress(self, v, info):
-        steps = latents.learned_steps(v.params["log_step"])
-        levels = tf.round(_grouped(v.params["latents"], info) / steps)
-        return {
-            "levels": latents.as_integers(levels).reshape(info.shape),
-            "exponents": latents.exponents(v.params["log_step"]).numpy().astype(np.int8).ravel(),
-        }
+        return latents.pack(_grouped(v.params["latents"], info), v.params["log_step"], info.shape)
 
     def decompress(self, ops, packed, info):
-        steps = ops.reshape(latents.steps(ops, packed["exponents"]), [-1, 1])
-        levels = ops.reshape(ops.cast(packed["levels"], "float32"), [_groups(info), -1])
-        return ops.reshape(_inverse(ops, levels * steps, info), info.shape)
+        quantized = latents.unpack(ops, packed, _groups(info))
+        return ops.reshape(_inverse(ops, quantized, info), info.shape)
 
 
 @functools.cache
