@@ -29,7 +29,7 @@ from rich.table import Table
 import kwc
 from experiments import trial
 from kwc import schedules
-from kwc.algorithms import EPR, Clustering, LowRank, Pruning, Quantization
+from kwc.algorithms import EPR, Clustering, LilNetX, LowRank, Pruning, Quantization
 
 ALGORITHMS = {
     "quantization": Quantization(bits=4),
@@ -37,6 +37,7 @@ ALGORITHMS = {
     "clustering": Clustering(clusters=16),
     "low_rank": LowRank(rank=0.25),
     "epr": EPR(),
+    "lilnetx": LilNetX(),
     "prune_cluster": Pruning(sparsity=0.8) >> Clustering(clusters=16),
 }
 GIN_CONFIGS = pathlib.Path(__file__).parents[1] / "gin_configs"

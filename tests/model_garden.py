@@ -15,6 +15,7 @@ SPECS = ROOT / "gin_configs" / "specs"
 RATES = {
     "entropy_constrained": 0.5,
     "epr": 0.3,
+    "lilnetx": 0.3,
     "quantization": 4,
     "clustering": 8,
     "pruning": 0.5,

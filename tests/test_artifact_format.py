@@ -19,6 +19,7 @@ from kwc import artifact, coding
 from kwc.algorithms import (
     EPR,
     Clustering,
+    LilNetX,
     Lossless,
     LowRank,
     Pruning,
@@ -55,7 +56,7 @@ def every_dtype():
     yield WeightInfo("periodic", (10, 12)), np.tile(halves(12), (10, 1))
 
 
-SHIPPED = (Clustering, EPR, Lossless, LowRank, Pruning, Quantization, RateQuantization)
+SHIPPED = (Clustering, EPR, LilNetX, Lossless, LowRank, Pruning, Quantization, RateQuantization)
 TRANSPOSED = WeightInfo("transposed", (2, 2, 3, 4), "float32", (0, 1, 3), (2,))
 
 
@@ -70,6 +71,8 @@ def golden_weights():
     matrix_indices = indices.reshape(6, 4)
     scale = np.array([0.5, 1, 2, 0.25], np.float32)
     exponents = np.array([-16, 0, 8, -8], np.int8)
+    large = WeightInfo("large", (2, 2, 8, 4))
+    latents = {"levels": wave(2, 2, 8, 4), "exponents": exponents}
     pack = artifact.pack
     return {
         "lossless": [pack(None, {"weight": array}, info) for info, array in every_dtype()],
@@ -91,6 +94,11 @@ def golden_weights():
             pack(EPR(), {"levels": wave(2, 2, 3, 4), "exponents": exponents}, conv),
             pack(EPR(), {"levels": wave(2, 2, 3, 4), "exponents": exponents}, TRANSPOSED),
             pack(EPR(), {"levels": wave(6, 4), "exponents": wave(1) - 21}, matrix),
+        ],
+        "lilnetx": [
+            pack(LilNetX(), latents | {"decoder": wave(4, 4, scale=64.0)}, large),
+            pack(LilNetX(), {"levels": wave(2, 2, 3, 4), "exponents": exponents[:1]}, conv),
+            pack(LilNetX(), {"levels": wave(6, 4), "exponents": wave(1) - 21}, matrix),
         ],
         "rate_quantization": [
             pack(RateQuantization(1e-7), {"levels": wave(6, 4), "exponents": exponents}, matrix),

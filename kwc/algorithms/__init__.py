@@ -8,6 +8,7 @@ from typing import Any
 from kwc.algorithms.clustering import Clustering
 from kwc.algorithms.entropy_constrained import EntropyConstrained
 from kwc.algorithms.epr import EPR
+from kwc.algorithms.lilnetx import LilNetX
 from kwc.algorithms.lossless import Lossless
 from kwc.algorithms.low_rank import LowRank
 from kwc.algorithms.pruning import Pruning
@@ -46,6 +47,7 @@ _SHIPPED = (
     Clustering,
     EntropyConstrained,
     EPR,
+    LilNetX,
     Lossless,
     LowRank,
     Pruning,
