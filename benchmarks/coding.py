@@ -39,7 +39,7 @@ IMAGES, BATCH = 4000, 64
 _OUTPUT = flags.DEFINE_string("output", None, "Also write the figures to this CSV file.")
 _ARTIFACT = flags.DEFINE_multi_string("artifact", [], "Files whose integers are coded too.")
 _SIZE = flags.DEFINE_integer("size", 1_000_000, "Elements of arrays without memory.")
-_RATE = flags.DEFINE_float("rate", 0.5, "Loss per expected bit per weight.")
+_RATE = flags.DEFINE_float("rate", 1.0, "Loss per expected bit per weight.")
 _EPOCHS = flags.DEFINE_integer("epochs", 20, "Epochs of training against the rate.")
 
 Decode = Callable[[], np.ndarray]

@@ -20,6 +20,7 @@ from kwc.coding.context.header import (
     Header,
 )
 from kwc.coding.context.layout import ORDERS
+from kwc.coding.frequencies import occurrences
 
 _WHOLE = 1 << 18
 """The work up to which all of an array is tried."""
@@ -41,15 +42,16 @@ def best_code(distances: np.ndarray, low: int) -> bytes:
         distances: unsigned integers up to 32768, the values' distances from the least one.
         low: the least value.
     """
-    values, offset = _centred(distances, low)
-    least, most = int(values.min()), int(values.max())
+    counts = occurrences(distances.reshape(-1))
+    centre = _centre(counts, low)
+    values = distances.astype(np.int32)
+    values -= np.int32(centre)
     header = Header(
-        offset=offset,
-        has_negative=least < 0,
-        has_large=max(most, -least) > 1,
-        prior=prior(np.count_nonzero(values) / values.size),
+        offset=low + centre,
+        has_negative=centre > 0,
+        has_large=max(centre, len(counts) - 1 - centre) > 1,
+        prior=prior((values.size - counts[centre]) / values.size),
     )
-    counts = np.bincount(values.reshape(-1) - least)
     work = _work(counts[counts > 0])
     block, has_all_rows = (values, True) if work <= _WHOLE else _part(values)
 
@@ -70,16 +72,11 @@ def _code(values: np.ndarray, header: Header) -> bytes:
     return header.to_bytes() + write(values.reshape(-1), header, values.shape)
 
 
-def _centred(distances: np.ndarray, low: int) -> tuple[np.ndarray, int]:
-    """Returns int32 values minus the most frequent one, or minus 0 if that is hardly less frequent.
-
-    And what was subtracted.
-    """
-    counts = np.bincount(distances.reshape(-1).astype(np.int32))
+def _centre(counts: np.ndarray, low: int) -> int:
+    """Returns the most frequent value, or 0 if that is not much rarer, above the least one."""
     mode = int(np.argmax(counts))
     zero = -low
-    centre = zero if 0 <= zero < len(counts) and 2 * counts[zero] >= counts[mode] else mode
-    return distances.astype(np.int32) - np.int32(centre), low + centre
+    return zero if 0 <= zero < len(counts) and 2 * counts[zero] >= counts[mode] else mode
 
 
 def _work(counts: np.ndarray) -> float:
