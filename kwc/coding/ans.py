@@ -64,7 +64,7 @@ def _count(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         counts = occurrences(distances)
         symbols = np.flatnonzero(counts)
         counts = counts[symbols]
-    elif len(np.unique(distances[: 2 * MAX_SYMBOLS])) > MAX_SYMBOLS:
+    elif len(np.unique(distances[: 9 * MAX_SYMBOLS // 8])) > MAX_SYMBOLS:
         return None
     else:
         symbols, counts = np.unique(distances, return_counts=True)

@@ -129,8 +129,9 @@ def rice_parameter(values: np.ndarray) -> int:
     """
     if not values.any():
         return ALL_ZERO
-    quotients = [(values >> np.uint64(k)).sum(dtype=np.float64) for k in range(64)]
-    return int(np.argmin(np.add(quotients, values.size * np.arange(64))))
+    parameters = np.arange(int(values.max()).bit_length())
+    quotients = [(values >> np.uint64(k)).sum(dtype=np.float64) for k in parameters]
+    return int(np.argmin(quotients + values.size * parameters))
 
 
 def rice(values: np.ndarray, parameter: int) -> bytes:
