@@ -205,6 +205,23 @@ def test_a_bias_keeps_the_mean_of_the_outputs():
     value, known = collect.calibrated("dense/bias", BOTH)
     assert_close(value, 0.5 * x.mean(0) @ kernel)
     assert known["input_moment"].tolist() == [[1]]
+    # The means that were taken for the kernel say the same, without reading the data again.
+    collect.replace("dense/kernel", tf.constant(kernel))
+    collect.calibrated("dense/kernel", BOTH)
+    collect.replace("dense/kernel", tf.constant(0.5 * kernel))
+    assert_close(collect.calibrated("dense/bias", BOTH)[0], value)
+
+
+def test_a_bias_behind_a_compressed_layer_keeps_the_mean_of_the_outputs():
+    model = sequential((3,), keras.Dense(4, use_bias=False), keras.Dense(2))
+    first, second = model.layers[0].kernel.numpy(), model.layers[1].kernel.numpy()
+    x = normal(32, 3)
+    collect = calibrator(model, [x])
+    collect.replace("dense/kernel", tf.constant(0.9 * first))
+    collect.calibrated("dense_1/kernel", BOTH)
+    collect.replace("dense_1/kernel", tf.constant(0.8 * second))
+    value, _ = collect.calibrated("dense_1/bias", BOTH)
+    assert_close(value, (1 - 0.9 * 0.8) * x.mean(0) @ first @ second)
 
 
 # Every kind of model

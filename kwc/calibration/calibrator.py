@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,12 +66,15 @@ class Calibrator:
                 self._uses[path] = uses.find(self._network.weights[path], self._infos[path])
             except uses.NotUnderstoodError as error:
                 self.reasons[path] = str(error)
-        biases = [self._network.weights[path] for path, u in self._uses.items() if not u[0].rows]
-        self._biased = {
-            path
+        biases = [path for path, found in self._uses.items() if not found[0].rows]
+        self._matrix_of = {
+            bias: path
             for path, found in self._uses.items()
-            if any(uses.is_added(found[0], bias) for bias in biases)
+            for bias in biases
+            if uses.is_added(found[0], self._network.weights[bias])
         }
+        # Of matrices, the means of the current inputs and of the original outputs.
+        self._means: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._output_moments = self._take_output_moments() if self._uses else {}
 
     def order(self) -> list[str]:
@@ -96,10 +99,11 @@ class Calibrator:
         """
         if path not in self._uses:
             return None
-        info = self._infos[path]
-        matrix = kwc_ops.to_matrix(kwc_ops.NumpyOps, self._dense[path].numpy(), info)
-        take = self._take_input_moment if self._uses[path][0].rows else self._take_shift
-        matrix, moment = take(path, matrix.astype(np.float64))
+        if self._uses[path][0].rows:
+            matrix, moment = self._take_input_moment(path, self._matrix(self._dense, path))
+        else:
+            bias = self._matrix(self._dense, path)
+            matrix, moment = bias + self._shift(path), np.ones([1, 1])
         known = {INPUT_MOMENT: moment, OUTPUT_MOMENT: self._output_moments[path]}
         with np.errstate(over="ignore"):
             known = {name: array.astype(np.float32) for name, array in known.items()}
@@ -109,9 +113,13 @@ class Calibrator:
                     f"The {name} of {path} on the calibration data is not finite: the model's "
                     "activations or gradients overflow there."
                 )
-        value = kwc_ops.from_matrix(kwc_ops.NumpyOps, matrix, info)
+        value = kwc_ops.from_matrix(kwc_ops.NumpyOps, matrix, self._infos[path])
         chosen = {name: known[name] for name in statistics}
         return Calibrated(np.ascontiguousarray(value, np.float32), chosen)
+
+    def _matrix(self, values: Mapping[str, tf.Tensor], path: str) -> np.ndarray:
+        matrix = kwc_ops.to_matrix(kwc_ops.NumpyOps, values[path].numpy(), self._infos[path])
+        return matrix.astype(np.float64)
 
     def _take_output_moments(self) -> dict[str, np.ndarray]:
         """The mean over examples of the sum over positions of g g^T."""
@@ -142,8 +150,12 @@ class Calibrator:
                     sums[path] = sums[path] + moment.numpy().astype(np.float64)
         return {path: total / count for path, total in sums.items()}
 
-    def _take_shift(self, path: str, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The bias that keeps the mean of the outputs, and the moment of the 1 it multiplies."""
+    def _shift(self, path: str) -> np.ndarray:
+        """How much the mean of the outputs that a bias is added to falls short."""
+        matrix = self._matrix_of.get(path)
+        if matrix in self._means:
+            inputs, outputs = self._means[matrix]
+            return outputs - inputs @ self._matrix(self._current, matrix)
         with self._network.graph():
             outputs = tf.concat([use.columns(use.output) for use in self._uses[path]], 0)
             function = self._network.function(tf.reduce_mean(outputs, 0))
@@ -151,7 +163,7 @@ class Calibrator:
             function(batch, [0, 0], self._dense) - function(batch, [0, 0], self._current)
             for batch in self._batches
         ]
-        return bias + np.mean(shifts, 0), np.ones([1, 1])
+        return np.mean(shifts, 0)
 
     def _take_input_moment(self, path: str, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The least-squares answer to the inputs, and their moment."""
@@ -167,13 +179,15 @@ class Calibrator:
             rows = tf.gather(rows, chosen)
             mean = tf.reduce_mean(rows, 0)
             inputs = [second_moment(rows - mean, settings.largest), mean, mean, tf.shape(rows)[0]]
-        is_central = path in self._biased
+        is_central = path in self._matrix_of.values()
         changed = any(self._current[key] is not self._dense[key] for key in self._current)
         moments, products = Products(), Products()
         if not changed or not found[0].is_product or inputs[0].shape.rank == 1:
             current = network.function(inputs)
             for index, batch in enumerate(self._batches):
                 moments.add(*current(batch, [index, 0], self._current))
+            if found[0].is_product and not changed:
+                self._means[path] = moments.left, moments.left @ matrix
             return matrix, moments.mean(is_central)
 
         with network.graph():
@@ -191,6 +205,7 @@ class Calibrator:
             )
             moments.add(*moment)
             products.add(*product)
+        self._means[path] = products.left, products.right
         moment, product = moments.mean(is_central), products.mean(is_central)
         ridge = max(settings.ridge * np.trace(moment) / len(moment), _LEAST) * np.eye(len(moment))
         return np.linalg.solve(moment + ridge, product + ridge @ matrix), moment

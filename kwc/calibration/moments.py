@@ -23,6 +23,16 @@ class Products:
     def __init__(self):
         self._total, self._left, self._right, self._count = 0.0, 0.0, 0.0, 0
 
+    @property
+    def left(self) -> np.ndarray:
+        """The mean of x."""
+        return self._left / self._count
+
+    @property
+    def right(self) -> np.ndarray:
+        """The mean of y."""
+        return self._right / self._count
+
     def add(self, central: tf.Tensor, left: tf.Tensor, right: tf.Tensor, count: tf.Tensor) -> None:
         """Adds a batch: the sum of products about its means, the means, and the number of rows."""
         central, left, right = (x.numpy().astype(np.float64) for x in (central, left, right))
@@ -35,8 +45,7 @@ class Products:
         """Returns the mean, of the products about the means of all batches if it is central."""
         mean = self._total / self._count
         if is_central:
-            left, right = self._left / self._count, self._right / self._count
-            mean = mean - _product(left, right, mean.ndim)
+            mean = mean - _product(self.left, self.right, mean.ndim)
         return mean
 
 
