@@ -5,7 +5,7 @@ import numpy as np
 from kwc.coding.context import arithmetic
 from kwc.coding.context.header import SETTINGS, Header
 from kwc.coding.context.kernel import code
-from kwc.coding.context.layout import NEIGHBOURS, ZERO
+from kwc.coding.context.layout import NEAR, NEIGHBOURS, ZERO
 from kwc.coding.context.mixing import SOURCES, Model
 from kwc.coding.context.tables import LIMIT, ONE, tables
 from kwc.coding.errors import CodingError
@@ -79,7 +79,10 @@ def _check_end(registers: np.ndarray, stream: bytes) -> None:
 def _run(values, stream, reading, header, shape):
     scan = header.scan(shape)
     slices, end = scan.slices()
-    states = np.full(end, ONE // 2 << 16, np.uint32)
+    # Only states without context begin with a probability of their own. The others stay untouched,
+    # and so take no memory, until they are used.
+    states = np.zeros(end, np.uint32)
+    states[:NEAR] = ONE // 2 << 16
     found = tables()
     states[ZERO] = int(found.squash[LIMIT + _LEAST_PRIOR + _PRIOR_STEP * header.prior]) << 16
     limit, step = SETTINGS[header.settings]
