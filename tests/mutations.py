@@ -93,7 +93,7 @@ def header_bytes(seed: Seed, rng: random.Random, other: Seed) -> bytes:
     stored = edit(header.dump(declared), rng, header.dump(parts(other)[0]))
     compressed = rng.randrange(2)
     if compressed:
-        stored = container._compress(stored)
+        stored = container.compress(stored)
     length = container.varint(2 * len(stored) + compressed)[::-1]
     return seal(artifact.MAGIC + b"\2" + b"".join(codes) + stored + length)
 

@@ -95,7 +95,7 @@ class Sealer:
             raise CompressionError(
                 f"No reader would accept the artifact: {error}. Change the names or the metadata."
             ) from error
-        stored = min(data, _compress(data), key=len)
+        stored = min(data, compress(data), key=len)
         self.write(stored)
         self.write(varint(2 * len(stored) + (stored is not data))[::-1])
         self.write(_CHECKSUM.pack(self._checksum))
@@ -183,7 +183,8 @@ def _read_v2(body: Source) -> tuple[Header, Source]:
 _READERS = {1: _read_v1, 2: _read_v2}
 
 
-def _compress(data: bytes) -> bytes:
+def compress(data: bytes) -> bytes:
+    """Returns a header as a Zstandard frame without its magic number."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
         19, source_size=len(data), format=_FORMAT
     )
