@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from kwc.schedules import Schedule, as_schedule
 from kwc.spec import Rule
 
 HANDLE = "_kwc_compression"
+_CHUNK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +71,9 @@ class Entry:
         packed = artifact.pack(self.compressor, self.arrays(), info)
         if self.reparameterization is None:
             return packed
-        trained = self.reparameterization.weight().numpy().astype(np.float32)
-        off = np.max(np.abs(packed.decompress().astype(np.float32) - trained), initial=0.0)
-        if off > 1e-5 * max(1.0, np.max(np.abs(trained), initial=0.0)):
+        trained = _values(self.reparameterization.weight())
+        off, scale = _distance(packed.decompress(), trained)
+        if off > 1e-5 * max(1.0, scale):
             raise CompressionError(
                 f"{self.compressor.name} decompresses {info.path} to values up to {off:.3g} away "
                 "from those that it was trained with: its compress and decompress do not agree "
@@ -106,10 +108,12 @@ class Entry:
     def _error(self) -> float:
         if self.reparameterization is None:
             return 0.0
-        before = self.weight.variable.numpy().astype(np.float64)
-        distance = np.linalg.norm(self.reparameterization.project().numpy() - before)
-        scale = np.linalg.norm(before)
-        return float(distance / scale) if scale else float(distance)
+        distance, scale = 0.0, 0.0
+        projected = _values(self.reparameterization.project())
+        for now, before in _chunks(projected, _values(self.weight.variable)):
+            distance += float(np.sum(np.square(now - before)))
+            scale += float(np.sum(np.square(before)))
+        return math.sqrt(distance / scale if scale else distance)
 
 
 class Compression:
@@ -260,6 +264,24 @@ class Compression:
 def _values(tensor: tf.Variable | tf.Tensor) -> np.ndarray:
     """Returns the elements; unlike `numpy()`, without a copy of them."""
     return np.asarray(tf.convert_to_tensor(tensor))
+
+
+def _distance(decoded: np.ndarray, trained: np.ndarray) -> tuple[float, float]:
+    """Returns the largest difference, and the largest magnitude of what was trained."""
+    off, scale = np.float64(0.0), np.float64(0.0)
+    for one, other in _chunks(decoded, trained):
+        # Not Python's, which would pass over NaN.
+        off = np.maximum(off, np.max(np.abs(one - other)))
+        scale = np.maximum(scale, np.max(np.abs(other)))
+    return float(off), float(scale)
+
+
+def _chunks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields two arrays of one shape piece by piece, as float64, so that no copy is made of all."""
+    a, b = a.reshape(-1), b.reshape(-1)
+    for start in range(0, a.size, _CHUNK):
+        piece = slice(start, start + _CHUNK)
+        yield a[piece].astype(np.float64), b[piece].astype(np.float64)
 
 
 def _guard(compression: Compression) -> None:

@@ -132,14 +132,14 @@ def try_one(seeds: list[Seed], number: int, seed: int) -> tuple[str, Outcome]:
     """
     name, sound, data = mutated(seeds, number, seed)
     tracemalloc.start()
-    signal.alarm(_HANG)
+    signal.setitimer(signal.ITIMER_PROF, _HANG)
     try:
         start = time.process_time()
         decoded = read(data, sound, into_model=number % 2 == 0)
         seconds = time.process_time() - start
         memory = tracemalloc.get_traced_memory()[1] - 2 * sound.need
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         tracemalloc.stop()
     assert memory < ROOM, f"{memory} bytes beyond twice the {sound.need} that it needs"
     return name, Outcome(1, int(decoded), seconds, memory)
@@ -171,14 +171,14 @@ def start_worker(seeds: list[Seed]) -> None:
     """Reads every sound file, so that what is compiled and cached once is there."""
     global _resident
     _seeds[:] = seeds
-    signal.signal(signal.SIGALRM, _hang)
+    signal.signal(signal.SIGPROF, _hang)
     for seed in seeds:
         assert read(seed.data, seed, into_model=True)
     _resident = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _hang(*_) -> None:
-    raise TimeoutError(f"{_HANG} s and no end")
+    raise TimeoutError(f"{_HANG} s of processor time and no end")
 
 
 def main() -> int:
