@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from artifact_forge import small
 
-from kwc.artifact.bounds import BoundedOps, bounded
+from kwc.artifact.bounds import BoundedOps, bounded, check_sizes
 from kwc.compressor import WeightInfo
 
 INFO = WeightInfo("w", (300, 200))
@@ -63,3 +63,9 @@ def test_a_result_beyond_the_bound_is_refused(make):
 
 def test_a_result_of_the_bound_is_not():
     assert (of(ROOM // 2, 1) * of(2)).size == ROOM
+
+
+def test_arrays_of_a_weight_take_16_bytes_for_each_of_its_elements():
+    check_sizes(INFO, {"a": (INFO.size, 8), "b": (INFO.size, 8), "c": (INFO.size, 1)})
+    with pytest.raises(ValueError, match="take 1440000 bytes, more than 16"):
+        check_sizes(INFO, dict.fromkeys("abc", (INFO.size, 8)))

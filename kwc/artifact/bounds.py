@@ -11,20 +11,33 @@ from kwc.compressor import WeightInfo
 from kwc.ops import NumpyOps, size
 
 _SLACK = 1 << 16
+_BYTES_AN_ELEMENT = 16  # A float64 and as much again, or two pairs of factors.
 
 
-def check_sizes(info: WeightInfo, sizes: Mapping[str, int]) -> None:
-    """Raises `ValueError` if a weight's arrays of these many elements are too large for it."""
+def check_sizes(info: WeightInfo, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Raises `ValueError` if a weight's arrays are too large for it.
+
+    Args:
+        info: the weight.
+        sizes: elements of each array by its name, and bytes of an element.
+    """
     most = max(info.size, 1)
-    for name, elements in sizes.items():
+    for name, (elements, _) in sizes.items():
         if elements > most:
             raise ValueError(
                 f"the array {info.path}/{name} has {elements} elements, its weight {info.size}"
             )
-    if sum(sizes.values()) > 4 * most:
+    together = sum(elements for elements, _ in sizes.values())
+    if together > 4 * most:
         raise ValueError(
-            f"the arrays of {info.path} have {sum(sizes.values())} elements, more than four times "
-            f"the {info.size} of the weight"
+            f"the arrays of {info.path} have {together} elements, more than four times the "
+            f"{info.size} of the weight"
+        )
+    taken = sum(elements * itemsize for elements, itemsize in sizes.values())
+    if taken > _BYTES_AN_ELEMENT * most + _SLACK:
+        raise ValueError(
+            f"the arrays of {info.path} take {taken} bytes, more than {_BYTES_AN_ELEMENT} for each "
+            f"of the {info.size} elements of the weight"
         )
 
 

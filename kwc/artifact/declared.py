@@ -76,7 +76,7 @@ def checked(header: Header) -> Header:
         _check_unique(f"arrays of {info.path}", [array.name for array in arrays])
         if any(array.name == MASK and array.dtype == bool for array in arrays[1:]):
             raise ValueError(f"the mask of {info.path} is not its first array")
-        check_sizes(info, {array.name: size(array.shape) for array in arrays})
+        check_sizes(info, {a.name: (size(a.shape), a.dtype.itemsize) for a in arrays})
     return header
 
 

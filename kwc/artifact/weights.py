@@ -72,7 +72,7 @@ def pack(
     """
     compressor = compressor or Lossless()
     try:
-        check_sizes(info, {name: array.size for name, array in arrays.items()})
+        check_sizes(info, {name: (a.size, a.itemsize) for name, a in arrays.items()})
         for array in arrays.values():
             coding.dtype_name(array.dtype)
     except ValueError as error:
