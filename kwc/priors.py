@@ -1,8 +1,8 @@
-"""A learned probability model of latent integers, and the bits that they cost under it.
+"""Probability models of latent integers, and the bits that they cost under them.
 
-Each group of latents has a logistic density around 0 with a learned scale. The probability of a
-level is the mass of its bin, which is one step wide. The model serves training only: it is not
-stored, and the coders find their own.
+They serve training only: none is stored, and the coders find their own. Under the logistic one each
+group of latents has a logistic density around 0 with a learned scale, and the probability of a
+level is the mass of its bin, which is one step wide. The power law is fixed.
 """
 
 from __future__ import annotations
@@ -66,6 +66,52 @@ def logistic_bits(
         return total, gradient
 
     return bits(latents, log_step, log_scale)
+
+
+def power_law_bits(latents: tf.Tensor, log_step: tf.Tensor, offset: float) -> tf.Tensor:
+    """Returns `sum(log2((abs(latents / steps) + offset) / offset))`, a scalar.
+
+    They are bits up to a constant factor: those of an Elias gamma code of the magnitudes go by
+    twice their logarithms.
+
+    Args:
+        latents: float32 tensor [groups, n].
+        log_step: natural logarithms of the steps, float32 [groups, 1].
+        offset: added to the magnitudes, above 0.
+    """
+
+    @tf.custom_gradient
+    def bits(latents, log_step):
+        def gradient(upstream):
+            by_latents, by_log_step = _power_law_gradient(offset)(latents, log_step, upstream)
+            by_latents.set_shape(latents.shape)
+            by_log_step.set_shape(log_step.shape)
+            return by_latents, by_log_step
+
+        total = _power_law(offset)(latents, log_step)
+        total.set_shape([])
+        return total, gradient
+
+    return bits(latents, log_step)
+
+
+@functools.cache
+def _power_law(offset: float):
+    def total(latents, log_step):
+        magnitudes = tf.abs(latents) / kwc_latents.learned_steps(log_step)
+        return tf.reduce_sum(tf.math.log1p(magnitudes / offset)) / _LOG2
+
+    return kwc_ops.shared(total, tf.float32, tf.float32)
+
+
+@functools.cache
+def _power_law_gradient(offset: float):
+    def gradient(latents, log_step, upstream):
+        floor = offset * kwc_latents.learned_steps(log_step)
+        by_latents = tf.sign(latents) * ((upstream / _LOG2) / (tf.abs(latents) + floor))
+        return by_latents, -_sum(by_latents * latents)
+
+    return kwc_ops.shared(gradient, tf.float32, tf.float32, tf.float32)
 
 
 @functools.cache

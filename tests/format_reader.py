@@ -199,12 +199,12 @@ def decompress(name, config, arrays, shape, output_axes):
         reduced = input_axes or output_axes
         scale = arrays["scale"].reshape([1 if i in reduced else n for i, n in enumerate(shape)])
         return arrays["levels"].astype(np.float32) * scale
-    if name in ("epr", "lilnetx"):
+    if name in ("epr", "fast_epr", "lilnetx"):
         steps = np.exp2(arrays["exponents"] / 8).astype(np.float32)
         latents = arrays["levels"].astype(np.float32).reshape(len(steps), -1) * steps[:, None]
         window = shape[:-2] if len(shape) >= 4 else ()
         positions = math.prod(window) if set(range(len(window))) <= set(input_axes) else 1
-        if name == "epr" and 2 <= positions <= 1024:
+        if name != "lilnetx" and 2 <= positions <= 1024:
             latents = real_fourier(window).T @ latents
         if name == "lilnetx" and 2 <= positions <= math.sqrt(math.prod(shape) / 8):
             latents = arrays["decoder"].astype(np.float32) * np.float32(2**-6) @ latents

@@ -16,6 +16,7 @@ RATES = {
     "entropy_constrained": 0.5,
     "epr": 0.3,
     "lilnetx": 0.3,
+    "fast_epr": 0.5,
     "quantization": 4,
     "clustering": 8,
     "pruning": 0.5,

@@ -8,8 +8,8 @@ from models import dense
 
 import kwc
 from kwc.algorithms import EPR
-from kwc.algorithms.epr import fourier
 from kwc.compressor import CompressionError, Variables, WeightInfo
+from kwc.fourier import fourier
 from kwc.ops import NumpyOps
 from kwc.schedules import Step
 

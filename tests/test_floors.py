@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = [
     ["kwc.schedules", "kwc.ops", "kwc.files", "kwc.rate_distortion"],
     ["kwc.compressor", "kwc.latents"],
-    ["kwc.priors"],
+    ["kwc.priors", "kwc.fourier"],
     ["kwc.algorithms", "kwc.coding"],
     ["kwc.spec", "kwc.artifact"],
     ["kwc.runtime"],

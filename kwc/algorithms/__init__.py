@@ -8,6 +8,7 @@ from typing import Any
 from kwc.algorithms.clustering import Clustering
 from kwc.algorithms.entropy_constrained import EntropyConstrained
 from kwc.algorithms.epr import EPR
+from kwc.algorithms.fast_epr import FastEPR
 from kwc.algorithms.lilnetx import LilNetX
 from kwc.algorithms.lossless import Lossless
 from kwc.algorithms.low_rank import LowRank
@@ -47,6 +48,7 @@ _SHIPPED = (
     Clustering,
     EntropyConstrained,
     EPR,
+    FastEPR,
     LilNetX,
     Lossless,
     LowRank,

@@ -16,6 +16,7 @@ with epy.lazy_imports():
     import tensorflow as tf
 
 _SIGN = 0.9 * math.log(2)  # Contexts tell something of a sign.
+_LEAST_PRICE = 0.1
 _LEAST_SCALE = 0.01  # Of a weight that starts at zero.
 
 
@@ -43,7 +44,7 @@ class EntropyConstrained(WeightCompressor):
     step: float = 1.5
     step_rate: float = 1.0
     prior_rate: float = 25.0
-    freeze: float = 0.5
+    freeze: float = 0.85
 
     def check(self, info: WeightInfo) -> None:
         given = [x for x in dataclasses.astuple(self) if x is not None]
@@ -187,9 +188,9 @@ def _expected_gradient():
         first, further = _prices(tail)
         level = matrix / step
         one, more = _units(level)
-        # Between whole numbers the price grows along straight lines, and is never below that at
-        # even odds: else the row of a dead unit, once full, would stay full.
-        price = tf.where(tf.abs(level) < 1.0, first + tf.nn.relu(-logits), further)
+        # Between whole numbers the price grows along straight lines. It always grows a little, even
+        # where one more nonzero is likelier than not: else a full row of a dead unit stayed full.
+        price = tf.where(tf.abs(level) < 1.0, tf.maximum(first - logits, _LEAST_PRICE), further)
         slope = tf.sign(level) * price
         stops, goes_on = tf.sigmoid(tail), tf.sigmoid(-tail)
         return (

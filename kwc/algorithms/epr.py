@@ -1,33 +1,22 @@
 """A weight as latent integers, trained against their bits under a learned probability model."""
 
 import dataclasses
-import functools
-import math
 from typing import ClassVar
 
 import numpy as np
-from etils import epy
 
-from kwc import latents, priors
-from kwc import ops as kwc_ops
-from kwc.compressor import CompressionError, Variables, WeightCompressor, WeightInfo
-
-with epy.lazy_imports():
-    import tensorflow as tf
-
-_LARGEST_WINDOW = 1024
-_STEP_OF_ZEROS = 2.0**-6
+from kwc import fourier, priors
+from kwc.compressor import Variables, WeightInfo
 
 
 @dataclasses.dataclass(frozen=True)
-class EPR(WeightCompressor):
+class EPR(fourier.FourierLatents):
     """Entropy-penalized reparameterization: latent integers whose steps and density are learned.
 
     Oktay et al., "Scalable model compression by entropy penalized reparameterization"
-    (arXiv:1906.06624), section 2. The latents of a convolution kernel are its real discrete Fourier
-    transform over the positions of its window; each frequency has a step and a probability model of
-    its own. Those of any other weight, also of a bias, are the weight itself, in one such group.
-    Latents are rounded straight through in the weight, and relaxed by uniform noise in the rate.
+    (arXiv:1906.06624), section 2; see `kwc.fourier.FourierLatents` for its latents. Each group of
+    them, that of a frequency or the whole weight, has a probability model of its own, and is
+    relaxed by uniform noise in the rate.
 
     The paper's probability model is a small network for each group. Here it is a logistic density
     with a learned scale. It serves training only: the artifact holds integers and steps.
@@ -39,97 +28,21 @@ class EPR(WeightCompressor):
     """
 
     name: ClassVar[str] = "epr"
-    file_fields: ClassVar = ()
 
-    step: float = 0.5
-    step_rate: float = 6.0
     scale_rate: float = 6.0
 
-    def check(self, info: WeightInfo) -> None:
-        if any(x is not None and x <= 0 for x in (self.step, self.step_rate, self.scale_rate)):
-            raise CompressionError(f"{self} cannot be for {info.path}: all three are above 0.")
-
     def param_shapes(self, info: WeightInfo) -> dict[str, tuple[int, ...]]:
-        groups = (_groups(info), 1)
-        return {"latents": info.shape, "log_step": groups, "log_scale": groups}
+        return super().param_shapes(info) | {"log_scale": (fourier.groups(info), 1)}
 
     def learning_rates(self, info: WeightInfo) -> dict[str, float]:
-        return {"log_step": self.step_rate, "log_scale": self.scale_rate}
+        return super().learning_rates(info) | {"log_scale": self.scale_rate}
 
     def init(self, weight, info, step, statistics) -> Variables:
-        values = _transform(_grouped(weight, info), info)
-        rms = math.sqrt(np.mean(np.square(values))) or _STEP_OF_ZEROS / self.step
-        log_scale = priors.logistic_log_scale(values, 0.01 * rms)
-        return Variables(
-            params={
-                "latents": values.reshape(info.shape),
-                "log_step": np.full_like(log_scale, math.log(self.step * rms)),
-                "log_scale": log_scale,
-            }
-        )
-
-    def project(self, v, info, training, seed):
-        quantized = latents.quantize(_grouped(v.params["latents"], info), v.params["log_step"])
-        return tf.reshape(_inverse(kwc_ops.TensorFlowOps, quantized, info), info.shape)
+        params = super().init(weight, info, step, statistics).params
+        least = 0.01 * float(np.exp(params["log_step"][0, 0])) / self.step
+        values = fourier.grouped(params["latents"], info)
+        return Variables(params | {"log_scale": priors.logistic_log_scale(values, least)})
 
     def penalty(self, v, info, seed):
-        grouped = _grouped(v.params["latents"], info)
-        return priors.logistic_bits(grouped, v.params["log_step"], v.params["log_scale"], seed)
-
-    def compress(self, v, info):
-        return latents.pack(_grouped(v.params["latents"], info), v.params["log_step"], info.shape)
-
-    def decompress(self, ops, packed, info):
-        quantized = latents.unpack(ops, packed, _groups(info))
-        return ops.reshape(_inverse(ops, quantized, info), info.shape)
-
-
-@functools.cache
-def fourier(window: tuple[int, ...]) -> np.ndarray:
-    """Returns the matrix of the real discrete Fourier transform over positions.
-
-    Row k holds the wave of frequency k, a cosine or, where -k comes before it, a sine.
-
-    >>> fourier((3,)).round(3)
-    array([[ 0.577,  0.577,  0.577],
-           [ 0.816, -0.408, -0.408],
-           [ 0.   , -0.707,  0.707]], dtype=float32)
-
-    Args:
-        window: lengths of the axes; frequencies and positions are numbered in C order.
-
-    Returns:
-        Orthonormal float32 array [positions, positions].
-    """
-    lengths = np.array(window)
-    places = np.stack(np.unravel_index(np.arange(kwc_ops.size(window)), window), axis=1)
-    phases = 2 * np.pi * (places / lengths) @ places.T
-    number, opposite = np.arange(len(places)), np.ravel_multi_index((-places % lengths).T, window)
-    waves = np.where((number <= opposite)[:, None], np.cos(phases), np.sin(phases))
-    # Where a wave is its own opposite, it has no second one to share the energy with.
-    energy = np.where(number == opposite, 1.0, 2.0)[:, None] / len(places)
-    return (np.sqrt(energy) * waves).astype(np.float32)
-
-
-def _window(info: WeightInfo) -> tuple[int, ...]:
-    """The window that is transformed: none of more than 1024 positions."""
-    window = latents.window(info)
-    return window if 1 < kwc_ops.size(window) <= _LARGEST_WINDOW else ()
-
-
-def _groups(info: WeightInfo) -> int:
-    return kwc_ops.size(_window(info))
-
-
-def _grouped(values, info: WeightInfo):
-    """Reshapes a weight, or its latents, to `[groups, n]`: the window's axes lead."""
-    ops = kwc_ops.NumpyOps if isinstance(values, np.ndarray) else kwc_ops.TensorFlowOps
-    return ops.reshape(values, [_groups(info), info.size // _groups(info)])
-
-
-def _transform(grouped: np.ndarray, info: WeightInfo) -> np.ndarray:
-    return np.matmul(fourier(_window(info)), grouped) if _window(info) else grouped
-
-
-def _inverse(ops: kwc_ops.Ops, grouped, info: WeightInfo):
-    return ops.matmul(fourier(_window(info)).T, grouped) if _window(info) else grouped
+        values = fourier.grouped(v.params["latents"], info)
+        return priors.logistic_bits(values, v.params["log_step"], v.params["log_scale"], seed)
