@@ -68,8 +68,13 @@ def learned_steps(log_step: tf.Tensor) -> tf.Tensor:
     Args:
         log_step: float32 tensor of any shape, the natural logarithms that are trained.
     """
-    exact = tf.gather(_STEPS, tf.cast(exponents(log_step), tf.int32) + 128)
-    return tf.stop_gradient(exact) * (1.0 + (log_step - tf.stop_gradient(log_step)))
+
+    @tf.custom_gradient
+    def stored(log_step):
+        exact = tf.gather(_STEPS, tf.cast(exponents(log_step), tf.int32) + 128)
+        return exact, lambda upstream: upstream * exact
+
+    return stored(log_step)
 
 
 def quantize(latents: tf.Tensor, log_step: tf.Tensor) -> tf.Tensor:

@@ -33,6 +33,14 @@ def test_a_step_is_the_nearest_one_and_passes_the_gradient_of_the_exponential():
     np.testing.assert_allclose(tape.gradient(total, log_step), expected * [1, 2, 1, 1])
 
 
+def test_a_graph_has_the_same_steps():
+    log_step = tf.constant(np.random.default_rng(0).normal(-3, 2, 10_000), tf.float32)
+    in_graph = tf.function(latents.learned_steps, autograph=False)(log_step)
+    np.testing.assert_array_equal(in_graph, latents.learned_steps(log_step))
+    stored = latents.exponents(log_step).numpy().astype(np.int8)
+    np.testing.assert_array_equal(in_graph, latents.steps(NumpyOps, stored))
+
+
 def test_rounding_passes_the_gradient_through():
     x = tf.Variable([0.4, 0.5, -1.5, 2.6])
     with tf.GradientTape() as tape:
