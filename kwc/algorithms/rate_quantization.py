@@ -40,12 +40,13 @@ class RateQuantization(WeightCompressor):
             serves all weights of a model.
     """
 
+    statistics: ClassVar[tuple[str, ...]] = ("input_moment", "output_moment")
+    file_fields: ClassVar = ()
+
     rate_weight: float
 
-    statistics: ClassVar[tuple[str, ...]] = ("input_moment", "output_moment")
-
     def check(self, info: WeightInfo) -> None:
-        if not self.rate_weight > 0:
+        if self.rate_weight is not None and not self.rate_weight > 0:
             raise CompressionError(
                 f"RateQuantization(rate_weight={self.rate_weight}) cannot be for {info.path}: a "
                 "number above 0, such as 1e-7."
