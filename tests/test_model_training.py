@@ -50,7 +50,7 @@ def test_fit_trains_what_an_algorithm_trains(row, tmp_path):
     model = trained("convolutional")
     x, y = batch("convolutional")
     spec = kwc.Spec([(".*[a-z]_kernel|conv2d/kernel", row.compressor), (".*", None)])
-    handle = kwc.compress(model, spec, 4, calibration=[x])
+    handle = kwc.compress(model, spec, 4, rate_weight=0.01, calibration=[x])
     before = [[v.numpy() for v in r.params.values()] for r in handle.reparameterizations]
     history = model.fit(x, y, batch_size=4, verbose=0)
     assert np.isfinite(history.history["loss"][0])
