@@ -29,14 +29,25 @@ from rich.table import Table
 import kwc
 from experiments import trial
 from kwc import schedules
-from kwc.algorithms import EPR, Clustering, LilNetX, LowRank, Pruning, Quantization
+from kwc.algorithms import (
+    EPR,
+    Clustering,
+    EntropyConstrained,
+    FastEPR,
+    LilNetX,
+    LowRank,
+    Pruning,
+    Quantization,
+)
 
 ALGORITHMS = {
     "quantization": Quantization(bits=4),
     "pruning": Pruning(sparsity=schedules.Polynomial(final=0.8)),
     "clustering": Clustering(clusters=16),
     "low_rank": LowRank(rank=0.25),
+    "entropy_constrained": EntropyConstrained(),
     "epr": EPR(),
+    "fast_epr": FastEPR(),
     "lilnetx": LilNetX(),
     "prune_cluster": Pruning(sparsity=0.8) >> Clustering(clusters=16),
 }

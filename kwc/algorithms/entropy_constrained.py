@@ -16,7 +16,6 @@ with epy.lazy_imports():
     import tensorflow as tf
 
 _SIGN = 0.9 * math.log(2)  # Contexts tell something of a sign.
-_LEAST_PRICE = 0.1
 _LEAST_SCALE = 0.01  # Of a weight that starts at zero.
 
 
@@ -35,7 +34,7 @@ class EntropyConstrained(WeightCompressor):
     Attributes:
         step: initial step in root mean squares of the weight.
         step_rate: multiple of the optimizer's learning rate for the logarithm of the step.
-        prior_rate: multiple of it for the prior.
+        prior_rate: multiple of it for the prior; a fast one empties rows and columns too soon.
         freeze: fraction of the training after which a zero stays zero; 1 for never.
     """
 
@@ -43,7 +42,7 @@ class EntropyConstrained(WeightCompressor):
 
     step: float = 1.5
     step_rate: float = 1.0
-    prior_rate: float = 25.0
+    prior_rate: float = 3.0
     freeze: float = 0.85
 
     def check(self, info: WeightInfo) -> None:
@@ -142,7 +141,7 @@ def _bits(matrix, log_step, logits, tail):
 
 
 def _prices(tail):
-    """Nats of a level at even odds that is not 0, and of each further unit of its magnitude."""
+    """Nats of a level that is not 0, at even odds, and of each further unit of its magnitude."""
     return _SIGN + tf.nn.softplus(tail), tf.nn.softplus(-tail)
 
 
@@ -188,9 +187,8 @@ def _expected_gradient():
         first, further = _prices(tail)
         level = matrix / step
         one, more = _units(level)
-        # Between whole numbers the price grows along straight lines. It always grows a little, even
-        # where one more nonzero is likelier than not: else a full row of a dead unit stayed full.
-        price = tf.where(tf.abs(level) < 1.0, tf.maximum(first - logits, _LEAST_PRICE), further)
+        # Between whole numbers the price changes along straight lines.
+        price = tf.where(tf.abs(level) < 1.0, first - logits, further)
         slope = tf.sign(level) * price
         stops, goes_on = tf.sigmoid(tail), tf.sigmoid(-tail)
         return (
