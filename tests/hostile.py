@@ -36,3 +36,19 @@ def refused(data, message, most=MIB):
         tracemalloc.stop()
     assert "evil.kwc" in str(caught.value)
     assert len(str(caught.value)) < 1500
+
+
+def check_large_declared_model(data):
+    """Asserts that three weights of 2**28 zeros are read in no memory, and that bounds hold."""
+    tracemalloc.start()
+    try:
+        assert len(artifact.from_bytes(data).weights) == 3
+        assert tracemalloc.get_traced_memory()[1] < MIB
+        with pytest.raises(ArtifactError, match="would decode to 4294967296 bytes, more than"):
+            artifact.from_bytes(data, max_bytes=(4 << 30) - 1)
+        fits = {f"w{i}": (1 << 28,) for i in range(3)}
+        assert len(artifact.from_bytes(data, fits, max_bytes=0).weights) == 3
+        with pytest.raises(ArtifactError, match=r"w2 has shape \(268435456,\) .* \(4,\) in the"):
+            artifact.from_bytes(data, fits | {"w2": (4,)})
+    finally:
+        tracemalloc.stop()
