@@ -110,7 +110,7 @@ def load(path: str | os.PathLike, into: tf_keras.layers.Layer) -> report.Report:
     """
     _check_compressible(into)
     variables = {weight.path: weight.variable for weight in paths.weights(into)}
-    expected = {weight.path: weight.info.shape for weight in paths.weights(into)}
+    expected = {path: tuple(variable.shape) for path, variable in variables.items()}
     with (
         artifact.opened(path, expected) as content,
         tempfile.SpooledTemporaryFile(_IN_MEMORY) as decoded,
