@@ -25,7 +25,7 @@ from official.modeling import optimization
 
 from kwc import artifact, paths, summaries
 from kwc import model as kwc_model
-from kwc.calibration import Calibration
+from kwc.calibration import Calibration, ModelCalled
 from kwc.compressor import CompressionError
 from kwc.reparameterize import swap_class
 from kwc.report import Report
@@ -97,7 +97,7 @@ class CompressionTrainer(base_trainer.Trainer):
             rate_weight=rate_weight,
             calibration=Calibration(
                 data=_batches(task, config.task.train_data),
-                step=functools.partial(task.validation_step, model=model),
+                step=functools.partial(_infer, task, model),
                 **calibration or {},
             ),
         )
@@ -148,9 +148,7 @@ def complete(task, model: tf_keras.Model, config) -> None:
 
     @tf.function
     def step(inputs):
-        # Some tasks take features out of what they are given, and a function's arguments must stay.
-        own = tf.nest.map_structure(lambda feature: feature, inputs)
-        strategy.run(task.validation_step, (own, model, metrics))
+        strategy.run(task.validation_step, (_copied(inputs), model, metrics))
 
     step.get_concrete_function(inputs)
 
@@ -168,6 +166,28 @@ def _batches(task, data) -> Iterator[Any]:
             f"The statistics that an algorithm needs are taken from task.train_data, which cannot "
             f"be read: {error}"
         ) from error
+
+
+def _infer(task, model: tf_keras.Model, batch: Any) -> None:
+    """Calls the model on a batch of training data as a step of its task does.
+
+    That is the validation step, unless it asks for more than training data has.
+
+    Raises:
+        ModelCalled: the model was called.
+        Exception: the training step's own error.
+    """
+    try:
+        task.validation_step(_copied(batch), model=model, metrics=[])
+    except ModelCalled:
+        raise
+    except Exception:
+        task.train_step(_copied(batch), model=model, optimizer=None, metrics=[])
+
+
+def _copied(batch: Any) -> Any:
+    """The same tensors: some tasks take features out of what they are given."""
+    return tf.nest.map_structure(lambda feature: feature, batch)
 
 
 def initialize(task, model: tf_keras.Model, dense: str = "") -> None:

@@ -180,6 +180,25 @@ def test_outputs_that_are_no_logits_count_alike():
     assert_close(outputs, last @ last.T)
 
 
+def test_boxes_that_are_chosen_do_not_count():
+    class Detector(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.Dense(4, use_bias=False)
+
+        def call(self, x):
+            boxes = self.dense(x)
+            chosen, *_ = tf.image.combined_non_max_suppression(
+                boxes[:, :, None], boxes[:, :, :1], 2, 2
+            )
+            return boxes, chosen
+
+    model, x = Detector(), normal(2, 5, 3)
+    model(x)
+    _, _, outputs = moments(model, x, "dense/kernel")
+    assert_close(np.diagonal(outputs), [5] * 4)
+
+
 # Layer by layer
 
 
@@ -343,3 +362,9 @@ def test_activations_that_overflow_are_refused():
     x = np.full((4, 4), 1e30, np.float32)
     with pytest.raises(CompressionError, match="of dense/kernel on the calibration data is not"):
         kwc.compress(sequential((4,), keras.Dense(3)), SPEC, calibration=[x])
+
+
+def test_a_step_that_does_not_call_the_model_is_refused():
+    data = Calibration([normal(4, 4)], step=lambda batch: batch)
+    with pytest.raises(CompressionError, match="does not call the model"):
+        kwc.compress(sequential((4,), keras.Dense(3)), SPEC, calibration=data)

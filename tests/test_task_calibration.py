@@ -4,6 +4,7 @@ import gin
 import model_garden
 import pytest
 import tf_keras
+from official.core import task_factory
 from test_task import BERT, VISION, configure, run
 
 from experiments import runner
@@ -44,6 +45,28 @@ def test_sentences(sentences, tmp_path):
         "network/position_embedding_layer/position_embeddings"
     }
     assert content["metrics"]["training_graph"] == content["metrics"]["artifact"]
+
+
+def test_a_validation_step_that_asks_for_more_than_training_data_has(
+    sentences, tmp_path, monkeypatch
+):
+    params = configure(BERT, model_garden.bert(sentences), train_steps=0)
+    task_class = type(task_factory.get_task(params.task))
+    original = task_class.validation_step
+
+    def asks_for_more(self, inputs, model, metrics):
+        if metrics:
+            return original(self, inputs, model, metrics)
+        raise KeyError("unique_ids")
+
+    artifacts = []
+    for name in ("own", "asking"):
+        tf_keras.backend.clear_session()
+        tf_keras.utils.set_random_seed(0)
+        run(params, runner.COMPRESS, tmp_path / name)
+        artifacts.append((tmp_path / name / runner.ARTIFACT).read_bytes())
+        monkeypatch.setattr(task_class, "validation_step", asks_for_more)
+    assert artifacts[0] == artifacts[1]
 
 
 def test_the_seed_of_the_input_decides_the_bytes(images, tmp_path):

@@ -51,6 +51,7 @@ def _code() -> str:
     sources = [
         *sorted((_ROOT / "kwc").rglob("*.py")),
         *sorted(pathlib.Path(__file__).parent.rglob("*.py")),
+        *sorted(pathlib.Path(__file__).parent.glob("*.gin")),
         *sorted(_SPECS.glob("*.gin")),
     ]
     versions = [importlib.metadata.version(package) for package in _PACKAGES]

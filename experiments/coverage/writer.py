@@ -22,6 +22,7 @@ OUTCOMES = "written.json"
 # resolves in the variables that stand for it.
 NOTABLE = 1e-6
 SPECS = pathlib.Path(__file__).parents[2] / "gin_configs" / "specs"
+CALIBRATION = pathlib.Path(__file__).with_name("calibration.gin")
 
 
 def main(experiment: str, folder: pathlib.Path, data: pathlib.Path, algorithms: list[str]) -> None:
@@ -90,7 +91,7 @@ def create_trainer(
 ) -> kwc_task.CompressionTrainer:
     """Returns the trainer that Model Garden's drivers make with a shipped spec."""
     gin.clear_config()
-    gin.parse_config_files_and_bindings([str(SPECS / f"{algorithm}.gin")], [])
+    gin.parse_config_files_and_bindings([SPECS / f"{algorithm}.gin", CALIBRATION], [])
     task = task_factory.get_task(params.task, logging_dir=str(folder))
     return train_utils.create_trainer(params, task, train=True, evaluate=True)
 

@@ -8,12 +8,18 @@ Martens, "New insights and perspectives on the natural gradient method" (arXiv:1
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 CATEGORICAL = "categorical"
 NORMAL = "normal"
+
+# Boxes that are chosen count no further back, as with the other kinds of non-maximum suppression,
+# which TensorFlow itself declares so.
+with contextlib.suppress(KeyError):
+    tf.no_gradient("CombinedNonMaxSuppression")
 
 
 def projection(

@@ -17,6 +17,10 @@ from kwc.paths import Weight
 from kwc.reparameterize import Substitute, inject, swap_class
 
 
+class ModelCalled(Exception):  # noqa: N818
+    """Ends a step of a task once it has called the model."""
+
+
 class _Placeholder(Substitute):
     """Is read as a tensor that a graph is a function of."""
 
@@ -39,7 +43,8 @@ class Network:
         model: the model, plain; it is as it was afterwards.
         weights: the weights that the graph is a function of.
         batch: one element of the calibration data.
-        step: runs the model on a batch; what it returns does not matter.
+        step: runs the model on a batch, for inference whatever it asks for. It ends by
+            `ModelCalled`: what it would make of the outputs does not matter.
 
     Raises:
         CompressionError: the model cannot be run on the batch.
@@ -57,22 +62,23 @@ class Network:
         recorded, original = [], type(model)
 
         def record(self, *args, **kwargs):
-            outputs = original.__call__(self, *args, **kwargs)
-            recorded.append(outputs)
-            return outputs
+            if "training" in kwargs:
+                kwargs["training"] = False
+            recorded.append(original.__call__(self, *args, **kwargs))
+            raise ModelCalled
 
         def trace(batch, seed, *values):
             for place, value in zip(places.values(), values, strict=True):
                 place.tensor = value
             try:
                 step(batch)
+            except ModelCalled:
+                return seed
             except Exception as error:
-                # What a task makes of the outputs, such as metrics, does not matter.
-                if not recorded:
-                    raise CompressionError(
-                        f"The model cannot be run on the calibration data: {error}"
-                    ) from error
-            return seed
+                raise CompressionError(
+                    f"The model cannot be run on the calibration data: {error}"
+                ) from error
+            raise CompressionError("The step of the calibration does not call the model.")
 
         signature = [
             tf.nest.map_structure(_specification, batch),
