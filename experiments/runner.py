@@ -167,17 +167,37 @@ def measure(
         ArtifactError: the file is damaged, forged, or of another model.
         FileNotFoundError: the data is not there.
     """
-    params = _final(params, test_path)
-    _check_inputs(params, trains=False)
-    strategy = _strategy(params)
+    params, strategy, task, model = _built(params, test_path)
     with strategy.scope():
-        task = task_factory.get_task(params.task)
-        model = task.build_model()
-        kwc_task.complete(task, model, params)
         report = kwc.load(artifact, into=model)
     metrics = evaluate(params, task, model, strategy)
     primary = _primary(metrics, params)
     return {primary: metrics[primary]} | metrics, report
+
+
+def model_and_inputs(
+    params: ExperimentConfig, examples: int, test_path: str | None = None
+) -> tuple[tf_keras.Model, Any]:
+    """Builds the model of an experiment, and reads what its task gives it.
+
+    Args:
+        params: as `measure` takes them.
+        examples: how many examples of the first batch.
+        test_path: as `measure` takes it.
+
+    Returns:
+        The model with initial weights, and its inputs, arrays in the structure in which the task's
+        validation step hands them over.
+
+    Raises:
+        CompressionError: the step gives the model more than its inputs.
+        FileNotFoundError: the data is not there.
+    """
+    params, strategy, task, model = _built(params, test_path)
+    batch = next(iter(task.build_inputs(params.task.validation_data)))
+    with strategy.scope():
+        inputs = kwc_task.inputs_of(task, model, batch)
+    return model, tf.nest.map_structure(lambda tensor: tensor[:examples].numpy(), inputs)
 
 
 def evaluate(
@@ -207,6 +227,18 @@ def summary(content: dict[str, Any], folder: pathlib.Path) -> str:
         lines.append(f"{'artifact':15} {sizes['file_bytes']:,} bytes, {ratio:.1f}x smaller")
         lines.append(f"See it by weight: kwc inspect {folder / ARTIFACT}")
     return "\n".join(lines)
+
+
+def _built(params: ExperimentConfig, test_path: str | None):
+    """The parameters of the final evaluation, its strategy, its task, and a new model of it."""
+    params = _final(params, test_path)
+    _check_inputs(params, trains=False)
+    strategy = _strategy(params)
+    with strategy.scope():
+        task = task_factory.get_task(params.task)
+        model = task.build_model()
+        kwc_task.complete(task, model, params)
+    return params, strategy, task, model
 
 
 def _strategy(params: ExperimentConfig) -> tf.distribute.Strategy:

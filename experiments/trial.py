@@ -128,12 +128,26 @@ def evaluate(config: pathlib.Path, artifact: pathlib.Path) -> tuple[dict[str, fl
         ArtifactError: the file is damaged, forged, or of another model.
         FileNotFoundError: the data is not there; the message says how to prepare it.
     """
+    params, test_path = _evaluated(config)
+    metrics, report = runner.measure(params, artifact, test_path)
+    return metrics, "test" if test_path else "validation", report
+
+
+def model_and_inputs(config: pathlib.Path, examples: int) -> tuple[tf_keras.Model, Any]:
+    """Builds the model of the trial that a gin file describes; see `runner.model_and_inputs`.
+
+    Neither the trial's folder nor the dense trial that it started from is needed.
+    """
+    params, test_path = _evaluated(config)
+    return runner.model_and_inputs(params, examples, test_path)
+
+
+def _evaluated(config: pathlib.Path) -> tuple[ExperimentConfig, str | None]:
+    """The parameters of a trial that is only evaluated, and its test data if it has such."""
     experiment = _configure(config)
     gin.finalize()
     manifest = experiment.manifest()
-    test_path = str(manifest.path("test")) if manifest else None
-    metrics, report = runner.measure(experiment.params(), artifact, test_path)
-    return metrics, "test" if manifest else "validation", report
+    return experiment.params(), str(manifest.path("test")) if manifest else None
 
 
 def _configure(config: pathlib.Path) -> Experiment:

@@ -27,6 +27,8 @@ _LAZY = {
     "SpecError": "kwc.spec",
     "compress": "kwc.model",
     "decompress": "kwc.model",
+    "export": "kwc.exports",
+    "ExportError": "kwc.exports",
     "load": "kwc.model",
     "save": "kwc.model",
 }

@@ -185,6 +185,36 @@ def _infer(task, model: tf_keras.Model, batch: Any) -> None:
         task.train_step(_copied(batch), model=model, optimizer=None, metrics=[])
 
 
+def inputs_of(task, model: tf_keras.Model, batch: Any) -> Any:
+    """Returns what the task's validation step calls its model with, given one of its batches.
+
+    Raises:
+        CompressionError: it calls it with more than its inputs.
+    """
+    recorded = []
+
+    def record(self, inputs, *args, **kwargs):
+        recorded.append((inputs, args, kwargs))
+        raise ModelCalled
+
+    original = type(model)
+    swap_class(model, {"__call__": record})
+    try:
+        task.validation_step(_copied(batch), model=model, metrics=[])
+    except ModelCalled:
+        pass
+    finally:
+        model.__class__ = original
+    inputs, args, kwargs = recorded[0]
+    more = [*map(str, args), *(kwargs.keys() - {"training"})]
+    if more:
+        raise CompressionError(
+            f"The task calls its model with more than its inputs: {', '.join(more)}. Wrap it in a "
+            "model that takes nothing else, and call kwc.export in Python."
+        )
+    return inputs
+
+
 def _copied(batch: Any) -> Any:
     """The same tensors: some tasks take features out of what they are given."""
     return tf.nest.map_structure(lambda feature: feature, batch)

@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import pathlib
 from collections.abc import Iterator
 
 from kwc import artifact
 from launch.errors import LaunchError
+from launch.layout import CONFIG
 
 
 def read(path: str | os.PathLike, max_bytes: int = artifact.MAX_BYTES) -> artifact.Artifact:
@@ -20,6 +22,21 @@ def read(path: str | os.PathLike, max_bytes: int = artifact.MAX_BYTES) -> artifa
     """
     with errors_told(path):
         return artifact.read(path, max_bytes=max_bytes)
+
+
+def config_of(file: pathlib.Path, config: pathlib.Path | None) -> pathlib.Path:
+    """Returns the gin file of an artifact's trial: the given one, or the one beside it.
+
+    Raises:
+        LaunchError: If there is none.
+    """
+    config = config or file.with_name(CONFIG)
+    if not config.is_file():
+        raise LaunchError(
+            f"There is no {config}, which would say what {file.name} is an artifact of. Pass the "
+            "gin file of its trial as --config."
+        )
+    return config
 
 
 @contextlib.contextmanager

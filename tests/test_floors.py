@@ -28,6 +28,7 @@ FLOORS = [
     ["kwc.compression"],
     ["kwc.summaries"],
     ["kwc.model"],
+    ["kwc.exports"],
     ["kwc.task"],
     ["experiments"],
     ["launch"],

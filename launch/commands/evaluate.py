@@ -50,12 +50,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     file = arguments.file
     # What is wrong with the file is found before TensorFlow is imported; the model will bound it.
     artifacts.read(file, max_bytes=sys.maxsize)
-    config = arguments.config or file.with_name(CONFIG)
-    if not config.is_file():
-        raise LaunchError(
-            f"There is no {config}, which would say what {file.name} is an artifact of. Pass the "
-            "gin file of its trial as --config."
-        )
+    config = artifacts.config_of(file, arguments.config)
     metrics, split, report = _measure(config, file)
     if arguments.json:
         sizes = {"file_bytes": report.sizes.file_bytes, "dense_bytes": report.dense_bytes}

@@ -1,0 +1,96 @@
+"""Ships an artifact: one file or folder that others run, proved before it gets its name.
+
+>>> from kwc.exports import routes
+>>> [route.name for route in routes.asked_for("keras", "before")]
+['keras']
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import tf_keras
+
+from kwc.exports import keras, native, routes, source  # noqa: F401  (register their routes)
+from kwc.exports.errors import ExportError, ProofError
+from kwc.exports.proof import prove
+from kwc.exports.report import ExportReport, WeightExport
+from kwc.exports.routes import Placed, Route
+from kwc.exports.source import Source
+from kwc.report import dense_bytes, describe
+
+__all__ = ["ExportError", "ExportReport", "ProofError", "export"]
+
+
+def export(
+    artifact: str | os.PathLike,
+    model: tf_keras.layers.Layer,
+    path: str | os.PathLike,
+    *,
+    to: str,
+    inputs: Any,
+    decompress: str = "before",
+    route: str = routes.AUTO,
+) -> ExportReport:
+    """Writes an artifact as a file that others run, proves it, and only then gives it its name.
+
+    Args:
+        artifact: the `.kwc` file.
+        model: a plain, built model of its architecture, which is filled with its decoded weights.
+        path: the file or folder to write, whole or not at all; one that is there is replaced.
+        to: `tflite`, `saved_model` or `keras`.
+        inputs: a batch of real inputs as the model takes it, 2 examples or more: an array, or lists
+            and mappings of arrays. They fix all axes but the batch, and prove the outputs.
+        decompress: `before` to decode weights once, when the file is loaded; `during` to do so in
+            every inference.
+        route: name of a route; `auto` takes the first that holds a compressed weight.
+
+    Returns:
+        How each compressed weight is held, and what the proof found.
+
+    Raises:
+        ExportError: there is no such route, it holds none of the compressed weights, an optional
+            package is missing, the model cannot be converted, or the inputs are no such batch.
+        ProofError: what was written is not right, or not compressed. Nothing is kept of it.
+        ArtifactError: the artifact is damaged, forged or for another model.
+        OSError: a file cannot be read or written.
+    """
+    allowed = routes.asked_for(to, decompress, route)
+    content = source.read(artifact, model, inputs)
+    return _export(content, _first_that_holds(allowed, content), pathlib.Path(path))
+
+
+def _first_that_holds(allowed: list[Route], content: Source) -> Route:
+    for route in allowed[:-1]:
+        try:
+            route.check_holds_any(content)
+        except ExportError:
+            continue
+        return route
+    allowed[-1].check_holds_any(content)
+    return allowed[-1]
+
+
+def _export(content: Source, route: Route, path: pathlib.Path) -> ExportReport:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        written = pathlib.Path(folder) / path.name
+        placed = route.write(content, written)
+        proof = prove(content, route, written, placed)
+        if path.is_dir():
+            path.rename(pathlib.Path(folder) / "replaced")
+        os.replace(written, path)
+    weights = tuple(_row(content, name, placed[name]) for name in content.compressed)
+    dense = sum(dense_bytes(weight.info) for weight in content.weights.values())
+    return ExportReport(path, route.name, content.file_bytes, dense, proof, weights)
+
+
+def _row(content: Source, path: str, how: Placed) -> WeightExport:
+    weight = content.weights[path]
+    dense = dense_bytes(weight.info)
+    nbytes = sum(array.nbytes for array in how.arrays) if how.is_compressed else dense
+    algorithm = describe(weight.compressor)
+    return WeightExport(path, algorithm, how.form, how.reason, dense, nbytes)

@@ -1,0 +1,109 @@
+"""How a weight lies in a constant of an exported file: transposed, scaled by channel, cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+_CLOSE = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A constant as a function of the weight that it holds.
+
+    Converters transpose kernels, fold the scales of batch norm into output channels, and cut the
+    kernels of recurrent layers into gates.
+
+    Attributes:
+        axes: the order of the weight's axes in the constant.
+        shape: shape of the constant.
+        factor: float32, broadcasts against the weight; None for 1.
+        part: the elements of the last axis of the weight that the constant holds; None for all.
+    """
+
+    axes: tuple[int, ...]
+    shape: tuple[int, ...]
+    factor: np.ndarray | None = None
+    part: slice | None = None
+
+    def apply(self, weight: np.ndarray) -> np.ndarray:
+        """Returns the constant, of `shape`, that holds a weight, scaled by the factor."""
+        scaled = weight if self.factor is None else weight * self.factor
+        return self.arrange(scaled)
+
+    def arrange(self, array: np.ndarray) -> np.ndarray:
+        """Cuts, transposes and reshapes an array of the weight's shape, unscaled."""
+        cut = array if self.part is None else array[..., self.part]
+        return np.ascontiguousarray(np.transpose(cut, self.axes)).reshape(self.shape)
+
+
+def find(weight: np.ndarray, constant: np.ndarray, parts: int = 1) -> Layout | None:
+    """Returns how a weight lies in a constant; None if it does not.
+
+    >>> kernel = np.arange(6.0).reshape(2, 3)
+    >>> find(kernel, kernel.T).axes
+    (1, 0)
+    >>> find(kernel, kernel.T * [[1.0], [2.0], [3.0]]).factor
+    array([[1., 2., 3.]], dtype=float32)
+    >>> find(kernel, kernel + 1)
+
+    Args:
+        weight: floating-point array.
+        constant: floating-point array; of a weight's elements it may hold one scale for each index
+            of an output axis, the last or the last two.
+        parts: into how many equal parts the last axis may be cut.
+    """
+    if not weight.ndim or constant.size * parts != weight.size or weight.shape[-1] % parts:
+        return None
+    width = weight.shape[-1] // parts
+    for number in range(parts):
+        part = slice(number * width, (number + 1) * width) if parts > 1 else None
+        cut = weight if part is None else weight[..., part]
+        for axes in _orders(cut.shape, constant.shape):
+            inverse = np.argsort(axes)
+            moved = constant.reshape([cut.shape[axis] for axis in axes]).transpose(inverse)
+            if np.array_equal(moved, cut):
+                return Layout(axes, constant.shape, None, part)
+            factor = _factor(cut, moved) if part is None else None
+            if factor is not None:
+                return Layout(axes, constant.shape, factor, part)
+    return None
+
+
+def _orders(shape: tuple[int, ...], constant: tuple[int, ...]):
+    """Orders of the axes in which the weight's shape is the constant's, but for ones."""
+    wanted = [n for n in constant if n != 1]
+    seen = set()
+    for axes in itertools.permutations(range(len(shape))):
+        order = tuple(axis for axis in axes if shape[axis] != 1)
+        if order not in seen and [shape[axis] for axis in order] == wanted:
+            seen.add(order)
+            yield axes
+
+
+def _factor(weight: np.ndarray, constant: np.ndarray) -> np.ndarray | None:
+    """The scale of each output channel that makes the constant of the weight, if there is one."""
+    for outputs in ((-1,), (-2,), (-2, -1)):
+        if len(outputs) > weight.ndim - 1:
+            continue
+        inputs = tuple(axis for axis in range(weight.ndim) if axis - weight.ndim not in outputs)
+        largest = np.argmax(_flat(np.abs(weight), inputs), axis=0)[None]
+        top = np.take_along_axis(_flat(weight, inputs), largest, axis=0)[0]
+        scaled = np.take_along_axis(_flat(constant, inputs), largest, axis=0)[0]
+        factor = np.divide(scaled, top, out=np.ones_like(scaled), where=top != 0)
+        shape = [1 if axis in inputs else n for axis, n in enumerate(weight.shape)]
+        factor = factor.astype(np.float32).reshape(shape)
+        bound = _CLOSE * np.max(np.abs(constant), axis=inputs, keepdims=True)
+        if np.all(np.abs(weight * factor - constant) <= bound):
+            return factor
+    return None
+
+
+def _flat(array: np.ndarray, inputs: tuple[int, ...]) -> np.ndarray:
+    """A matrix whose rows run over the input axes."""
+    outputs = [axis for axis in range(array.ndim) if axis not in inputs]
+    rows = int(np.prod([array.shape[axis] for axis in inputs]))
+    return array.transpose([*inputs, *outputs]).reshape(rows, -1)

@@ -1,0 +1,154 @@
+"""What every route starts from: an artifact, the plain model that it fills, and real inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from kwc import artifact
+from kwc import model as kwc_model
+from kwc.artifact import CodedWeight
+from kwc.exports.errors import ExportError
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A decoded artifact that is about to be exported.
+
+    Attributes:
+        model: the plain model; it holds the decoded weights.
+        weights: every weight by path, with its compressor, its packed `arrays` and its `info`;
+            arrays are decoded anew each time they are asked for.
+        inputs: real inputs by name, each with the batch as its first axis, at least 2 examples.
+        structure: the same as the model takes them; its leaves are the names.
+        file_bytes: length of the artifact.
+    """
+
+    model: tf_keras.layers.Layer
+    weights: Mapping[str, CodedWeight]
+    inputs: Mapping[str, np.ndarray]
+    structure: Any
+    file_bytes: int
+
+    @functools.cached_property
+    def compressed(self) -> dict[str, CodedWeight]:
+        """The weights that an algorithm made smaller: neither lossless nor kept as they were."""
+        return {
+            path: weight
+            for path, weight in self.weights.items()
+            if not weight.compressor.is_identity
+        }
+
+    @property
+    def examples(self) -> int:
+        """How many examples the inputs hold."""
+        return len(next(iter(self.inputs.values())))
+
+    def batch(self, size: int) -> dict[str, np.ndarray]:
+        """The first inputs."""
+        return {name: array[:size] for name, array in self.inputs.items()}
+
+    def outputs(self, size: int) -> dict[str, np.ndarray]:
+        """The model's own outputs on the first inputs, by name."""
+        outputs = self.call({name: tf.constant(x) for name, x in self.batch(size).items()})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Calls the model for inference: named tensors to named tensors, in a graph or eagerly."""
+        packed = tf.nest.map_structure(lambda name: inputs[name], self.structure)
+        return dict(named(self.model(packed, training=False), "outputs"))
+
+    def function(self, batch: int | None = None) -> tf.types.experimental.ConcreteFunction:
+        """The model as a function of named inputs and of nothing else; all axes but one are fixed.
+
+        Args:
+            batch: length of the first axis; None leaves it open.
+        """
+        specs = {
+            name: tf.TensorSpec([batch, *array.shape[1:]], array.dtype, name)
+            for name, array in self.inputs.items()
+        }
+        return tf.function(lambda **inputs: self.call(inputs)).get_concrete_function(**specs)
+
+
+def read(path: str | os.PathLike, model: tf_keras.layers.Layer, inputs: Any) -> Source:
+    """Fills a model with an artifact's weights, and checks the inputs that will prove the export.
+
+    Args:
+        path: the `.kwc` file.
+        model: a plain, built model of the artifact's architecture.
+        inputs: a batch of real inputs as the model takes it: an array, or lists and mappings of
+            arrays, each with the same number of examples, at least 2, along its first axis.
+
+    Raises:
+        ArtifactError: the file is damaged, forged or for another model.
+        ExportError: the inputs are no such batch.
+        CompressionError: the model is compressed.
+        OSError: the file cannot be read.
+    """
+    report = kwc_model.load(path, into=model)
+    expected = {weight.path: weight.shape for weight in report}
+    arrays = {name: _array(name, leaf) for name, leaf in named(inputs, "inputs")}
+    lengths = {name: array.shape[:1] for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1 or next(iter(lengths.values())) < (2,):
+        raise ExportError(
+            "An export is proved on real inputs, a batch of 2 examples or more, as the model takes "
+            f"it; given were {lengths or None} of them."
+        )
+    names = iter(arrays)
+    structure = tf.nest.map_structure(lambda leaf: next(names), inputs)
+    weights = artifact.read(path, expected).weights
+    return Source(model, weights, arrays, structure, report.sizes.file_bytes)
+
+
+def named(structure: Any, root: str) -> Iterator[tuple[str, Any]]:
+    """Yields each leaf of nested mappings and sequences with a name made of its keys.
+
+    >>> dict(named({"ids": 1, "more": [2, 3]}, "inputs"))
+    {'ids': 1, 'more_0': 2, 'more_1': 3}
+    >>> dict(named([1], "inputs")), dict(named(1, "inputs"))
+    ({'inputs_0': 1}, {'inputs': 1})
+    """
+    for keys, leaf in _leaves(structure):
+        names = keys if keys and isinstance(keys[0], str) else (root, *keys)
+        yield re.sub(r"\W", "_", "_".join(map(str, names))), leaf
+
+
+def _leaves(structure: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Leaves in the order of `tf.nest`, with their keys; None is none."""
+    if isinstance(structure, Mapping):
+        items = [(str(key), structure[key]) for key in sorted(structure)]
+    elif isinstance(structure, list | tuple):
+        items = list(enumerate(structure))
+    else:
+        items = []
+        if structure is not None:
+            yield (), structure
+    for key, item in items:
+        for keys, leaf in _leaves(item):
+            yield (key, *keys), leaf
+
+
+def _array(name: str, leaf: Any) -> np.ndarray:
+    if isinstance(leaf, tf.RaggedTensor | tf.SparseTensor):
+        raise ExportError(
+            f"{name} is a {type(leaf).__name__}, whose shape is dynamic; an exported model takes "
+            "arrays of fixed shape. Pad it: `to_tensor()` or `tf.sparse.to_dense` does."
+        )
+    array = np.asarray(leaf)
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "biuf" or not array.ndim:
+        raise ExportError(
+            f"{name} is {array.dtype} of shape {array.shape}; an exported model takes numbers, "
+            "with the batch as the first axis."
+        )
+    return array

@@ -1,0 +1,121 @@
+"""Conversion to TensorFlow Lite, and running what was converted."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from etils import epy
+
+from kwc.exports.errors import ExportError
+from kwc.exports.flatbuffer import Graph
+from kwc.exports.source import Source
+
+with epy.lazy_imports():
+    from ai_edge_litert import interpreter as litert
+
+SIGNATURE = "serving_default"
+
+
+def check_installed() -> None:
+    """Raises `ExportError` where the optional packages are missing."""
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise ExportError(
+            "An export to tflite needs the package ai-edge-litert, which runs what was written: "
+            "pip install 'kwc[tflite]'."
+        )
+
+
+def convert(source: Source) -> bytes:
+    """Converts the plain model with all its weights as float32 constants, to builtin ops alone.
+
+    The batch axis is left open. A model with loops over time is converted for a batch of 1: their
+    conversion needs it fixed.
+
+    Raises:
+        ExportError: the model needs operations that TensorFlow Lite does not have, or the optional
+            package is missing.
+    """
+    check_installed()
+    try:
+        return _convert(source, None)
+    # The converter fails in ways of its own; what it lacks for a batch of 1 is what counts.
+    except Exception:
+        try:
+            return _convert(source, 1)
+        except Exception as error:
+            raise _explained(error) from error
+
+
+def _convert(source: Source, batch: int | None) -> bytes:
+    module = tf.Module()
+    module.model = source.model
+    function = source.function(batch)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures={SIGNATURE: function})
+        return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+
+
+def _explained(error: Exception) -> ExportError:
+    text = str(error)
+    needed = sorted(
+        set(re.findall(r"\btf\.([A-Z]\w+)", text)) | set(re.findall(r"Flex(\w+)", text))
+    )
+    if needed:
+        return ExportError(
+            f"The model needs operations that TensorFlow Lite has only with its large flex "
+            f"library: {', '.join(needed)}. Export to saved_model, or replace them in the model."
+        )
+    return ExportError(f"TensorFlow cannot convert the model: {' '.join(text.split())[:500]}")
+
+
+class Converted:
+    """A `.tflite` file, run by LiteRT on one thread."""
+
+    def __init__(self, source: Source, path: pathlib.Path):
+        check_installed()
+        self._data = path.read_bytes()
+        self._interpreter = litert.Interpreter(model_content=self._data, num_threads=1)
+        self._runner = self._interpreter.get_signature_runner(SIGNATURE)
+        self._examples = source.batch(1)
+        self._watched: Any = None
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs it; where it is converted for one example only, on one after the other."""
+        details = self._runner.get_input_details()
+        if all(details[name]["shape_signature"][0] == -1 for name in inputs):
+            return self._run(inputs)
+        examples = len(next(iter(inputs.values())))
+        rows = [
+            self._run({name: array[n : n + 1] for name, array in inputs.items()})
+            for n in range(examples)
+        ]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            return self._runner(**inputs)
+        finally:
+            # Recurrent layers would go on from the state in which this call left them.
+            self._interpreter.reset_all_variables()
+
+    def constants(self) -> Iterable[np.ndarray]:
+        return Graph(self._data).constants()
+
+    def decoded(self, tensor: str) -> np.ndarray:
+        """The tensor's value in an inference on the first example, by the reference kernels."""
+        if self._watched is None:
+            self._watched = litert.Interpreter(
+                model_content=self._data,
+                experimental_preserve_all_tensors=True,
+                experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            )
+            self._watched.get_signature_runner(SIGNATURE)(**self._examples)
+        numbers = {d["name"]: d["index"] for d in self._watched.get_tensor_details()}
+        return self._watched.get_tensor(numbers[tensor])

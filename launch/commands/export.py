@@ -1,0 +1,113 @@
+"""`kwc export FILE.kwc`."""
+
+import argparse
+import pathlib
+import sys
+from typing import Any
+
+from launch.errors import LaunchError
+from launch.layout import CONFIG
+
+_DESCRIPTION = """\
+Writes an artifact as a file that others run, without kwc. Before the file gets its name it is read
+back and proved: its outputs on examples of the task's own data are those of the model that the
+artifact decodes to, the compressed weights are in it, and none of them plainly. What fails is not
+written.
+
+A route is a way to hold compressed weights in such a file. The artifact's config.gin says what
+model it is of, as for kwc evaluate; the data set that it names must have been prepared.
+"""
+
+_EXAMPLES = """\
+examples:
+  kwc export results/mine/model.kwc --to=tflite --out=model.tflite
+  kwc export model.kwc --to=tflite --route=float32 --out=dense.tflite  to compare
+  kwc export model.kwc --to=keras --out=model.keras        for tf_keras.models.load_model
+
+A route that does not exist is answered with the list of those that do.
+"""
+
+_EXAMPLES_READ = 8
+
+
+def register(subparsers: Any) -> None:
+    """Adds `kwc export`."""
+    command = subparsers.add_parser(
+        "export",
+        help="write an artifact as a TFLite file, a SavedModel or a Keras model",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(handler=_export)
+    command.add_argument("file", metavar="FILE.kwc", type=pathlib.Path, help="an artifact")
+    command.add_argument(
+        "--to",
+        required=True,
+        choices=("tflite", "saved_model", "keras"),
+        help="what to write",
+    )
+    command.add_argument(
+        "--decompress",
+        choices=("before", "during"),
+        default="before",
+        help="decode weights once, when the file is loaded (the default), or in every inference",
+    )
+    command.add_argument("--route", default="auto", help="name of a route; auto by default")
+    command.add_argument("--out", required=True, type=pathlib.Path, help="file or folder to write")
+    command.add_argument(
+        "--config", type=pathlib.Path, help=f"the trial's gin file; {CONFIG} beside FILE by default"
+    )
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from launch import artifacts, console
+
+    file = arguments.file
+    # What is wrong with the file is found before TensorFlow is imported; the model will bound it.
+    artifacts.read(file, max_bytes=sys.maxsize)
+    config = artifacts.config_of(file, arguments.config)
+    model, inputs = _model_and_inputs(config)
+    report = _write(arguments, model, inputs, config)
+    console.print_table(report.table())
+    written, dense = report.proof.nbytes, report.dense_bytes
+    print(f"route    {report.route}, outputs within {report.proof.error:.1e} of the largest")
+    print(f"written  {written:,} bytes: {dense / written:.2f} times smaller than dense weights")
+    print(report.path)
+    return 0
+
+
+def _model_and_inputs(config: pathlib.Path) -> tuple[Any, Any]:
+    from experiments import trial
+
+    try:
+        return trial.model_and_inputs(config, _EXAMPLES_READ)
+    except FileNotFoundError as error:
+        raise LaunchError(str(error)) from error
+    # gin and Model Garden raise errors of every kind for what a config says.
+    except Exception as error:
+        raise LaunchError(
+            f"{config} is not the config of a trial that can be exported: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _write(arguments: argparse.Namespace, model: Any, inputs: Any, config: pathlib.Path) -> Any:
+    import kwc
+
+    try:
+        return kwc.export(
+            arguments.file,
+            model,
+            arguments.out,
+            to=arguments.to,
+            decompress=arguments.decompress,
+            route=arguments.route,
+            inputs=inputs,
+        )
+    except kwc.ArtifactError as error:
+        raise LaunchError(f"{error} ({config} describes the model.)") from error
+    except kwc.CompressionError as error:
+        raise LaunchError(str(error)) from error
+    except OSError as error:
+        raise LaunchError(f"{arguments.out} cannot be written: {error}") from error

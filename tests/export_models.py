@@ -1,0 +1,103 @@
+"""Tiny models of the kinds that are exported, their inputs and their artifacts."""
+
+import functools
+import pathlib
+import tempfile
+
+import numpy as np
+import tf_keras
+
+import kwc
+
+keras = tf_keras.layers
+
+
+def convolutional() -> tf_keras.Model:
+    """As LeNet-5."""
+    return tf_keras.Sequential(
+        [
+            keras.Input((12, 12, 1)),
+            keras.Conv2D(6, 3, activation="relu"),
+            keras.MaxPool2D(),
+            keras.Conv2D(12, 3, activation="relu"),
+            keras.Flatten(),
+            keras.Dense(40, activation="relu"),
+            keras.Dense(10),
+        ]
+    )
+
+
+def separable() -> tf_keras.Model:
+    """As MobileNet: batch norm after each convolution, and depthwise ones."""
+    inputs = x = keras.Input((16, 16, 3))
+    for layer in (
+        keras.Conv2D(16, 3, strides=2, use_bias=False),
+        keras.DepthwiseConv2D(3, use_bias=False),
+        keras.Conv2D(24, 1, use_bias=False),
+    ):
+        x = keras.ReLU(6.0)(keras.BatchNormalization()(layer(x)))
+    x = keras.GlobalAveragePooling2D()(x)
+    return tf_keras.Model(inputs, keras.Dense(10, activation="softmax")(x))
+
+
+def text() -> tf_keras.Model:
+    return tf_keras.Sequential(
+        [
+            keras.Input((7,)),
+            keras.Embedding(50, 16),
+            keras.GlobalAveragePooling1D(),
+            keras.Dense(16, activation="relu"),
+            keras.Dense(3),
+        ]
+    )
+
+
+def recurrent() -> tf_keras.Model:
+    return tf_keras.Sequential(
+        [keras.Input((7,)), keras.Embedding(50, 8), keras.LSTM(12), keras.Dense(3)]
+    )
+
+
+INPUTS = {convolutional: (12, 12, 1), separable: (16, 16, 3), text: (7,), recurrent: (7,)}
+
+
+def built(build) -> tf_keras.Model:
+    """A model whose weights, those of batch norm included, are not those that it began with."""
+    tf_keras.utils.set_random_seed(0)
+    model = build()
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if len(weight.shape) == 1:
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape) - ("beta" in weight.name))
+    return model
+
+
+def inputs(build, examples: int = 5) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    shape = (examples, *INPUTS[build])
+    numbers = rng.integers(0, 50, shape) if len(shape) == 2 else rng.normal(size=shape)
+    return numbers.astype(np.float32)
+
+
+@functools.cache
+def _packed(build, compressor) -> bytes:
+    model = built(build)
+    rules = [(".*/(kernel|depthwise_kernel|embeddings|recurrent_kernel)", compressor), (".*", None)]
+    kwc.compress(model, kwc.Spec(rules))
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.kwc"
+        kwc.save(model, path, preset="fast")
+        return path.read_bytes()
+
+
+def artifact(build, compressor, folder):
+    """Writes the artifact of a model whose kernels one algorithm compresses; returns its path."""
+    path = folder / "model.kwc"
+    path.write_bytes(_packed(build, compressor))
+    return path
+
+
+def export(build, compressor, folder, name="model.tflite", **options):
+    """Exports it, and returns the report."""
+    options = {"to": "tflite", "inputs": inputs(build)} | options
+    return kwc.export(artifact(build, compressor, folder), built(build), folder / name, **options)

@@ -1,0 +1,104 @@
+"""The `kwc export` command."""
+
+import shutil
+
+import model_garden
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_trial import STEPS, run
+
+from experiments import trial
+from kwc.exports import tflite
+from launch import cli
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return model_garden.write_images(tmp_path_factory.mktemp("data")).parent
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """The folder of a trial: 4-bit LeNet-300-100 on 8x8 images."""
+    folder = tmp_path_factory.mktemp("runs") / "trial"
+    run(folder, data, "quantization", trainer=model_garden.trainer(STEPS))
+    return folder
+
+
+def export(capsys, *arguments):
+    status = cli.main(["export", *map(str, arguments)])
+    return status, *capsys.readouterr()
+
+
+@pytest.mark.usefixtures("as_new_process")
+def test_an_artifact_becomes_a_tflite_file_by_the_config_beside_it(finished, capsys, tmp_path):
+    out = tmp_path / "model.tflite"
+    status, output, errors = export(
+        capsys, finished / "model.kwc", "--to=tflite", f"--out={out}", "--route=float32"
+    )
+    assert status == 0, errors
+    assert "route    float32, outputs within" in output
+    assert f"written  {out.stat().st_size:,} bytes" in output
+    assert output.splitlines()[-1] == str(out)
+    runner = tflite.litert.Interpreter(str(out)).get_signature_runner()
+    model, inputs = trial.model_and_inputs(finished / "config.gin", 8)
+    assert runner(inputs=inputs)["outputs"].shape == model(inputs, training=False).shape
+
+
+@pytest.mark.usefixtures("as_new_process")
+def test_inputs_are_those_of_the_test_split(finished, data):
+    _, inputs = trial.model_and_inputs(finished / "config.gin", 3)
+    assert inputs.shape == (3, 8, 8, 3)
+    assert inputs.dtype == np.float32
+    assert np.ptp(inputs) > 0
+
+
+def refused(capsys, message, *arguments):
+    status, output, errors = export(capsys, *arguments)
+    assert (status, output) == (1, "")
+    assert errors.splitlines()[-1].startswith("kwc: error: ")
+    assert message in errors.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("as_new_process")
+def test_an_unknown_route_is_refused(finished, capsys, tmp_path):
+    refused(
+        capsys,
+        "There is no route 'none' to tflite",
+        finished / "model.kwc",
+        "--to=tflite",
+        "--route=none",
+        f"--out={tmp_path / 'model.tflite'}",
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_artifact_without_config_is_refused(finished, capsys, tmp_path):
+    alone = shutil.copy(finished / "model.kwc", tmp_path)
+    refused(capsys, "Pass the gin file", alone, "--to=tflite", f"--out={tmp_path}/m.tflite")
+
+
+class _Task:
+    """Calls its model as detection does, with more than the inputs."""
+
+    def validation_step(self, batch, model, metrics):
+        model(batch[0], anchor_boxes=3, training=False)
+
+
+def test_a_task_that_gives_its_model_more_than_inputs_is_named():
+    from models import dense
+
+    from kwc import task as kwc_task
+    from kwc.compressor import CompressionError
+
+    with pytest.raises(CompressionError, match="more than its inputs: anchor_boxes"):
+        kwc_task.inputs_of(_Task(), dense(), (tf.ones([2, 4]), tf.ones([2])))
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["export", "--help"])
+    assert exit_.value.code == 0
+    output = capsys.readouterr().out
+    assert "--to=tflite --out=model.tflite" in output
