@@ -123,6 +123,10 @@ def run(
 
     primary = _primary(trained, params)
     nonzeros = result.nonzeros(model)
+    best = _best_validation(params, folder, primary)
+    if mode == COMPRESS and test_path is not None:
+        # The test data reports, the validation data selects.
+        best = {"step": 0, "value": evaluate(params, task, model, strategy)[primary]}
     batch = task.build_inputs(params.task.validation_data).element_spec
     sizes = result.sizes(report, folder / ARTIFACT, nonzeros, macs.count(model, batch))
     if report.sizes is None:
@@ -136,7 +140,7 @@ def run(
         "primary_metric": primary,
         "checkpoint": "final",
         "metrics": metrics,
-        "best_validation": _best_validation(params, folder, primary),
+        "best_validation": best,
         "sizes": sizes,
         "timings": {
             "train_seconds": train_seconds,

@@ -211,6 +211,10 @@ def test_compress_does_not_train(data, dense, tmp_path):
     content = run(tmp_path, data, "lossless", mode="compress", dense=str(dense))
     assert content["steps"] == 0
     assert content["metrics"]["artifact"] == content["metrics"]["dense"]
+    # Of as many training steps, the figure that selects is that of the validation data.
+    params = gin.get_configurable(trial.Experiment)().params()
+    metrics, _ = runner.measure(params, tmp_path / runner.ARTIFACT)
+    assert content["best_validation"] == {"step": 0, "value": metrics["accuracy"]}
     assert not list(tmp_path.glob("ckpt-*"))
 
 
