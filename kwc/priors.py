@@ -137,26 +137,25 @@ def _total():
 def _relaxed_gradient():
     """Returns the function of the same, a seed and the upstream gradient that differentiates.
 
-    All groups share their noise, which takes long to draw. With distance u and half a bin h, both
-    in scales, the bits are `log2((cosh(u) + cosh(h)) / sinh(h))`, so that one exponential for each
-    latent gives all derivatives.
+    All groups share their noise, which takes long to draw. With the edges u and v of the bin around
+    a relaxed level and its width w, all in twice the scale, the mass in the bin is
+    `sinh(w) / (2 cosh(u) cosh(v))`, so that one hyperbolic tangent for each edge gives all
+    derivatives, and none overflows.
     """
 
     def gradient(latents, log_step, log_scale, seed, upstream):
         count = tf.shape(latents)[1]
-        noise = tf.random.stateless_uniform([1, count], seed, -0.5, 0.5)
-        steps, per_scale = tf.exp(log_step), tf.exp(-log_scale)
-        half = _half(steps, log_scale)
-        distance = (latents + steps * noise) * per_scale
-        growth = tf.exp(tf.clip_by_value(distance, -2.0 * _WIDEST, 2.0 * _WIDEST))
-        decay = 1.0 / growth
-        over = 1.0 / (growth + (decay + 2.0 * tf.cosh(half)))
-        by_distance = (growth - decay) * over
-        by_half = 2.0 * tf.sinh(half) * _sum(over) - tf.cast(count, tf.float32) / tf.tanh(half)
-        by_log_step = steps * per_scale * _sum(by_distance * noise) + half * by_half
-        by_log_scale = -_sum(by_distance * distance) - half * by_half
+        noise = tf.random.stateless_uniform([1, count], seed)
+        width = _half(tf.exp(log_step), log_scale)
+        per_scale = 0.5 * tf.exp(-log_scale)
+        upper = latents * per_scale + width * noise
+        by_lower = tf.tanh(upper - width)
+        by_both = tf.tanh(upper) + by_lower
+        edges = _sum(by_both * noise) - _sum(by_lower)
+        by_log_step = width * (edges - tf.cast(count, tf.float32) / tf.tanh(width))
+        by_log_scale = -per_scale * _sum(by_both * latents) - by_log_step
         nats = upstream / _LOG2
-        return nats * per_scale * by_distance, nats * by_log_step, nats * by_log_scale
+        return nats * per_scale * by_both, nats * by_log_step, nats * by_log_scale
 
     float32 = tf.float32
     return kwc_ops.shared(gradient, float32, float32, float32, tf.int32, float32)

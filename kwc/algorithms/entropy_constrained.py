@@ -72,10 +72,10 @@ class EntropyConstrained(WeightCompressor):
 
     def penalty(self, v, info, seed):
         matrix = kwc_ops.to_matrix(kwc_ops.TensorFlowOps, v.params["weight"], info)
-        logits = tf.broadcast_to(v.params["logit"], matrix.shape)
-        if "row_logits" in v.params:
-            logits += v.params["row_logits"][:, tf.newaxis] + v.params["column_logits"]
-        return _bits(matrix, v.params["log_step"], logits, v.params["tail_logit"])
+        rows, columns = tf.zeros(matrix.shape[0]), tf.zeros(matrix.shape[1])
+        rows = v.params["logit"] + v.params.get("row_logits", rows)
+        columns = v.params.get("column_logits", columns)
+        return _bits(matrix, v.params["log_step"], rows, columns, v.params["tail_logit"])
 
     def learning_rates(self, info: WeightInfo) -> dict[str, float]:
         priors = self.param_shapes(info).keys() - {"weight", "log_step"}
@@ -121,34 +121,35 @@ def _decode(weight, log_step, keep):
     return decode(weight, log_step)
 
 
-def _bits(matrix, log_step, logits, tail):
+def _bits(matrix, log_step, rows, columns, tail):
     """Returns the expected bits of a weight's levels, a float32 scalar.
 
     Args:
         matrix: float32 tensor [rows, columns], the weight.
         log_step: float32 scalar tensor.
-        logits: float32 tensor [rows, columns], the log odds that a level is not 0.
+        rows: float32 tensor [rows]: plus `columns`, the log odds that a level is not 0.
+        columns: float32 tensor [columns].
         tail: float32 scalar tensor, the log odds that a magnitude is larger by one more.
     """
 
     @tf.custom_gradient
-    def bits(matrix, log_step, logits, tail):
-        arguments = matrix, latents.learned_steps(log_step), logits, tail
-        total = _expected()(*arguments) / math.log(2)
-        return total, lambda upstream: _expected_gradient()(*arguments, upstream / math.log(2))
+    def bits(matrix, log_step, *logits):
+        arguments = matrix, latents.learned_steps(log_step), *logits
 
-    return bits(matrix, log_step, logits, tail)
+        def gradient(upstream):
+            gradients = _expected_gradient()(*arguments, upstream / math.log(2))
+            for value, variable in zip(gradients, [matrix, log_step, *logits], strict=True):
+                value.set_shape(variable.shape)
+            return gradients
+
+        return _expected()(*arguments) / math.log(2), gradient
+
+    return bits(matrix, log_step, rows, columns, tail)
 
 
 def _prices(tail):
     """Nats of a level that is not 0, at even odds, and of each further unit of its magnitude."""
     return _SIGN + tf.nn.softplus(tail), tf.nn.softplus(-tail)
-
-
-def _units(level):
-    """Of whole magnitudes, the first unit and those beyond, as float32 tensors."""
-    magnitude = tf.abs(tf.round(level))
-    return tf.minimum(magnitude, 1.0), tf.nn.relu(magnitude - 1.0)
 
 
 # Functions that every weight calls; see `kwc.ops.shared`.
@@ -173,32 +174,41 @@ def _decoded_gradient():
 
 @functools.cache
 def _expected():
-    def nats(matrix, step, logits, tail):
+    def nats(matrix, step, rows, columns, tail):
         first, further = _prices(tail)
-        one, more = _units(matrix / step)
-        return tf.reduce_sum(tf.nn.softplus(logits) + one * (first - logits) + more * further)
+        logits = rows[:, tf.newaxis] + columns
+        magnitude = tf.abs(tf.round(matrix / step))
+        one = tf.minimum(magnitude, 1.0)
+        return tf.reduce_sum(
+            tf.nn.softplus(logits) + one * (first - logits) + (magnitude - one) * further
+        )
 
-    return kwc_ops.shared(nats, *[tf.float32] * 4)
+    return kwc_ops.shared(nats, *[tf.float32] * 5)
 
 
 @functools.cache
 def _expected_gradient():
-    def gradient(matrix, step, logits, tail, upstream):
+    def gradient(matrix, step, rows, columns, tail, upstream):
         first, further = _prices(tail)
-        level = matrix / step
-        one, more = _units(level)
+        logits = rows[:, tf.newaxis] + columns
+        magnitude = tf.abs(matrix) / step
         # Between whole numbers the price changes along straight lines.
-        price = tf.where(tf.abs(level) < 1.0, first - logits, further)
-        slope = tf.sign(level) * price
-        stops, goes_on = tf.sigmoid(tail), tf.sigmoid(-tail)
+        price = tf.where(magnitude < 1.0, first - logits, further)
+        slope = tf.sign(matrix) * price * (upstream / step)
+        whole = tf.round(magnitude)
+        one = tf.minimum(whole, 1.0)
+        ones = tf.reduce_sum(one)
+        more = tf.reduce_sum(whole) - ones
+        surprise = tf.sigmoid(logits) - one
         return (
-            slope * (upstream / step),
-            -upstream * tf.reduce_sum(slope * level),
-            upstream * (tf.sigmoid(logits) - one),
-            upstream * (stops * tf.reduce_sum(one) - goes_on * tf.reduce_sum(more)),
+            slope,
+            -tf.reduce_sum(slope * matrix),
+            upstream * tf.reduce_sum(surprise, axis=1),
+            upstream * tf.reduce_sum(surprise, axis=0),
+            upstream * (tf.sigmoid(tail) * ones - tf.sigmoid(-tail) * more),
         )
 
-    return kwc_ops.shared(gradient, *[tf.float32] * 5)
+    return kwc_ops.shared(gradient, *[tf.float32] * 6)
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """A weight as latent integers, a learned linear decoder, and a prior on slices of latents."""
 
 import dataclasses
+import functools
 import math
 from typing import ClassVar
 
@@ -95,9 +96,9 @@ class LilNetX(WeightCompressor):
         grouped = tf.reshape(v.params["latents"], [_groups(info), -1])
         log_step = v.params["log_step"]
         bits = priors.logistic_bits(grouped, log_step, v.params["log_scale"], seed)
-        in_steps = tf.reshape(grouped * tf.exp(-tf.stop_gradient(log_step)), info.shape)
-        # The prior trains; what is told is the expected length of the code.
-        return latents.straight_through(bits, bits + self.slices * _slice_norms(in_steps, info))
+        if self.slices == 0 or not info.input_axes:
+            return bits
+        return bits + self.slices * _slice_norms(v.params["latents"], log_step, info)
 
     def compress(self, v, info):
         grouped = tf.reshape(v.params["latents"], [_groups(info), -1])
@@ -140,14 +141,37 @@ def _groups(info: WeightInfo) -> int:
     return positions if positions**2 <= _LARGEST_DECODER * info.size else 1
 
 
-def _slice_norms(in_steps, info: WeightInfo):
-    """Sum over slices of their number of latents times their root mean square."""
-    if window := latents.window(info):
-        slices = tf.transpose(tf.reshape(in_steps, [kwc_ops.size(window), -1]))
-    elif info.input_axes:
-        slices = kwc_ops.to_matrix(kwc_ops.TensorFlowOps, in_steps, info)
-    else:
-        return tf.zeros([])
-    energy = tf.reduce_sum(tf.square(slices), axis=1)
-    # Rounded up, so that the gradient is finite where a slice is zero.
-    return math.sqrt(slices.shape[1]) * tf.reduce_sum(tf.sqrt(energy + 1e-6))
+def _slice_norms(values, log_step, info: WeightInfo):
+    """Returns 0 with the gradient of a prior: it trains, and the bits that are told lack it.
+
+    The prior is the sum over slices of their number of latents times their root mean square in
+    steps, which are taken as they are.
+    """
+    window = latents.window(info)
+    axes = tuple(range(len(window))) or info.output_axes
+    length = kwc_ops.size([info.shape[axis] for axis in axes])
+    shape = (*window, 1, 1) if _groups(info) > 1 else (1,) * len(info.shape)
+
+    @tf.custom_gradient
+    def norms(values):
+        def gradient(upstream):
+            steps = tf.reshape(log_step, shape)
+            by_values = _norms_gradient(axes)(values, steps, math.sqrt(length) * upstream)
+            by_values.set_shape(info.shape)
+            return by_values
+
+        return tf.zeros([]), gradient
+
+    return norms(values)
+
+
+@functools.cache
+def _norms_gradient(axes: tuple[int, ...]):
+    def gradient(values, log_step, upstream):
+        per_step = tf.exp(-log_step)
+        in_steps = values * per_step
+        energy = tf.reduce_sum(tf.square(in_steps), axis=axes, keepdims=True)
+        # Rounded up, so that the gradient is finite where a slice is zero.
+        return in_steps * (upstream * tf.math.rsqrt(energy + 1e-6)) * per_step
+
+    return kwc_ops.shared(gradient, tf.float32, tf.float32, tf.float32)
