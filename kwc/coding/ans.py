@@ -19,6 +19,7 @@ from kwc.coding.errors import CodingError
 from kwc.coding.frequencies import MAX_SYMBOLS, Table, best_table, occurrences, read_table
 
 _WORD = np.dtype("<u4")
+_SAMPLE = 1 << 12
 
 
 class Ans:
@@ -64,13 +65,23 @@ def _count(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         counts = occurrences(distances)
         symbols = np.flatnonzero(counts)
         counts = counts[symbols]
-    elif len(np.unique(distances[: 9 * MAX_SYMBOLS // 8])) > MAX_SYMBOLS:
+    elif _hardly_repeats(distances[:: len(distances) // _SAMPLE or 1]) or (
+        len(np.unique(distances[: 9 * MAX_SYMBOLS // 8])) > MAX_SYMBOLS
+    ):
         return None
     else:
         symbols, counts = np.unique(distances, return_counts=True)
     if not 2 <= len(symbols) <= MAX_SYMBOLS:
         return None
     return symbols.astype(np.uint64), counts
+
+
+def _hardly_repeats(sample: np.ndarray) -> bool:
+    """Whether so few values occur twice that their table alone would be longer than the array.
+
+    In a sample of n from m values that are equally frequent, about n**2 / (2 m) repeat one.
+    """
+    return 64 * (len(sample) - len(np.unique(sample))) < len(sample)
 
 
 def _positions(table: Table) -> Callable[[np.ndarray], np.ndarray]:

@@ -9,7 +9,7 @@ from kwc.coding.errors import CodingError
 from kwc.coding.raw import Raw
 
 _FORMAT = zstandard.FORMAT_ZSTD1_MAGICLESS
-_SMALL = 1 << 20
+_SMALL = 1 << 16
 
 
 class Zstd:

@@ -5,8 +5,9 @@ there codes the array.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -19,20 +20,22 @@ from kwc.coding.context.header import (
     STACK,
     Header,
 )
-from kwc.coding.context.layout import ORDERS
+from kwc.coding.context.layout import LEAST_SLICE, ORDERS
 from kwc.coding.frequencies import occurrences
 
-_WHOLE = 1 << 18
-"""The work up to which all of an array is tried."""
+_WORK = 1 << 16
+"""The elements and bits, together, on which folds, neighbours and orders are tried."""
 
-_TINY = 1 << 16
-"""The work up to which orders and neighbours are tried together."""
+_WHOLE = 1 << 19
+"""The elements and bits up to which learning rates are tried on all of an array.
+
+They depend on its size.
+"""
 
 _TRANSPOSED = ORDERS.index((1, 0, 2))
-_PART = 1 << 15
 _CORNER = 128
 _LEAST_PART = 4
-_TINY_FOLDS = 6
+_MOST_ROWS = 1 << 10
 
 
 def best_code(distances: np.ndarray, low: int) -> bytes:
@@ -52,20 +55,26 @@ def best_code(distances: np.ndarray, low: int) -> bytes:
         has_large=max(centre, len(counts) - 1 - centre) > 1,
         prior=prior((values.size - counts[centre]) / values.size),
     )
-    work = _work(counts[counts > 0])
-    block, has_all_rows = (values, True) if work <= _WHOLE else _part(values)
+    bits = _entropy(counts[counts > 0])
+    block, has_all_rows = _part(values, bits)
+    cost = _cost_on(block)
+    # What wins by a little on a part may lose on the array, so there fewer deserve a closer look.
+    folds, neighbours = (3, 2) if block is values else (2, 1)
+    headers = sorted(_folds(header, block, has_all_rows), key=cost)[:folds]
+    headers = sorted((s for h in headers for s in _smooths(h)), key=cost)[:neighbours]
+    header = min((o for h in headers for o in _orders(h)), key=cost)
+    header = min(_smooths(header), key=cost)
+    if block is not values and values.size + bits <= _WHOLE:
+        cost = _cost_on(values)
+    return _code(values, min(_settings(header), key=cost))
 
-    def length(one: Header) -> int:
-        return len(_code(block, one))
 
-    folded = sorted(_folds(header, block, has_all_rows), key=length)
-    if work <= _TINY:
-        tried = (o for fold in folded[:_TINY_FOLDS] for s in _smooths(fold) for o in _orders(s))
-        header = min(tried, key=length)
-    else:
-        header = min(_smooths(folded[0]), key=length)
-        header = min(_orders(header), key=length)
-    return _code(values, min(_settings(header), key=length))
+def _cost_on(block: np.ndarray) -> Callable[[Header], tuple[int, int]]:
+    """Returns the function from a header to the length of a block's code, coded once for each.
+
+    And, as what decodes faster wins a tie, the axes along which neighbours are looked at.
+    """
+    return functools.cache(lambda header: (len(_code(block, header)), header.smooth))
 
 
 def _code(values: np.ndarray, header: Header) -> bytes:
@@ -79,27 +88,43 @@ def _centre(counts: np.ndarray, low: int) -> int:
     return zero if 0 <= zero < len(counts) and 2 * counts[zero] >= counts[mode] else mode
 
 
-def _work(counts: np.ndarray) -> float:
-    """What it takes to try an array, in some unit; the many bits of dense ones gain less by it."""
-    size = counts.sum()
-    return float(0.2 * size - 3 * counts @ np.log2(counts / size))
+def _entropy(counts: np.ndarray) -> float:
+    """Returns the bits of all counted elements, if nothing is known of their order."""
+    return float(counts @ np.log2(counts.sum() / counts))
 
 
-def _part(values: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Returns the first columns of an array, or a corner of one with many rows.
+def _part(values: np.ndarray, bits: float) -> tuple[np.ndarray, bool]:
+    """Returns a small array whole; else some columns, or a corner of an array with many rows.
 
     And whether the rows, which a header can split, are those of the array.
+
+    Args:
+        values: the array.
+        bits: its entropy.
     """
+    work = values.size + bits
+    if work <= _WORK:
+        return values, True
     *outer, middle, last = (1, 1, *values.shape)
     rows = math.prod(outer) * middle
-    if 1 < rows <= _PART // 8:
-        return np.ascontiguousarray(values[..., : max(_PART // rows, 1)]), True
-    corner = values.reshape(-1, middle, last)[:, :_CORNER, : _PART // min(middle, _CORNER)]
-    return np.ascontiguousarray(corner[: max(_PART // corner[0].size, 1)]), False
+    size = int(_WORK * values.size / work)
+    if 1 < rows <= max(size // LEAST_SLICE, _MOST_ROWS):
+        return np.ascontiguousarray(values[..., _columns(values.reshape(rows, last), bits)]), True
+    corner = values.reshape(-1, middle, last)[:, :_CORNER, : size // min(middle, _CORNER)]
+    return np.ascontiguousarray(corner[: max(size // corner[0].size, 1)]), False
+
+
+def _columns(matrix: np.ndarray, bits: float) -> np.ndarray:
+    """Returns columns from everywhere, in ascending order; none that is nearly empty."""
+    used = np.count_nonzero(matrix, axis=0)
+    full = np.flatnonzero(2 * used >= used.mean())
+    work = len(matrix) + bits * used[full].mean() / max(used.sum(), 1)
+    count = min(max(int(_WORK / work), LEAST_SLICE), len(full))
+    return full[np.arange(count) * len(full) // count]
 
 
 def _folds(header: Header, block: np.ndarray, has_all_rows: bool) -> Iterator[Header]:
-    """Yields ways to fold, each with neighbours along one axis, and transposed without them."""
+    """Yields ways to fold, each with neighbours along two axes, and transposed without them."""
     shape = block.shape
     columns = shape[-1] if shape else 1
     folds = [header]
@@ -112,7 +137,7 @@ def _folds(header: Header, block: np.ndarray, has_all_rows: bool) -> Iterator[He
         for divisor in _divisors(columns):
             folds.append(dataclasses.replace(header, fold=SPLIT_COLUMNS, divisor=divisor))
     for fold in folds:
-        yield dataclasses.replace(fold, smooth=1)
+        yield dataclasses.replace(fold, smooth=2)
         yield dataclasses.replace(fold, order=_TRANSPOSED)
 
 
