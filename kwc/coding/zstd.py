@@ -49,5 +49,5 @@ class Zstd:
 
 
 def _level(size: int) -> int:
-    """The strongest level for up to a mebibyte; beyond, one that is a hundred times faster."""
+    """The strongest level for up to 64 KiB; beyond, one that is ten times faster or more."""
     return 19 if size <= _SMALL else 9
