@@ -1,6 +1,7 @@
 """Exports: what every route must do, what the proof catches, and what is refused."""
 
 import dataclasses
+import doctest
 import importlib.util
 import pathlib
 
@@ -246,3 +247,17 @@ def test_gates_of_a_recurrent_kernel_are_found():
     found = layout.find(weight, weight[:, 6:9].T, parts=4)
     assert found.part == slice(6, 9)
     np.testing.assert_array_equal(found.apply(weight), weight[:, 6:9].T)
+
+
+def test_the_example_of_the_guide_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    guide = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
+    examples = doctest.DocTestParser().get_doctest(guide, {}, "export.md", "export.md", 0)
+    assert examples.examples
+    assert doctest.DocTestRunner().run(examples).failed == 0
+
+
+def test_the_guide_names_every_route():
+    guide = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
+    for route in routes.registered():
+        assert f"| `{route.name}` |" in guide

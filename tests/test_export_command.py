@@ -9,7 +9,7 @@ import tensorflow as tf
 from test_trial import STEPS, run
 
 from experiments import trial
-from kwc.exports import tflite
+from kwc.exports import routes, tflite
 from launch import cli
 
 
@@ -101,4 +101,6 @@ def test_help_teaches(capsys):
         cli.main(["export", "--help"])
     assert exit_.value.code == 0
     output = capsys.readouterr().out
-    assert "--to=tflite --out=model.tflite" in output
+    assert "--to=tflite --route=int8 --out=model.tflite" in output
+    for route in routes.registered():
+        assert route.name in output

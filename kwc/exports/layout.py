@@ -74,12 +74,13 @@ def find(weight: np.ndarray, constant: np.ndarray, parts: int = 1) -> Layout | N
 
 
 def _orders(shape: tuple[int, ...], constant: tuple[int, ...]):
-    """Orders of the axes in which the weight's shape is the constant's, but for ones."""
-    wanted = [n for n in constant if n != 1]
+    """Orders of the axes whose reshape is the constant's shape: it may join axes, and add ones."""
+    wanted = set(np.cumprod(constant, dtype=np.int64).tolist())
     seen = set()
     for axes in itertools.permutations(range(len(shape))):
         order = tuple(axis for axis in axes if shape[axis] != 1)
-        if order not in seen and [shape[axis] for axis in order] == wanted:
+        lengths = np.cumprod([shape[axis] for axis in order], dtype=np.int64).tolist()
+        if order not in seen and wanted <= {1, *lengths}:
             seen.add(order)
             yield axes
 

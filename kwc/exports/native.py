@@ -1,12 +1,228 @@
-"""Routes to TensorFlow Lite whose weights are decoded once, when the file is loaded."""
+"""Routes to TensorFlow Lite whose weights are decoded once, when the file is loaded.
+
+The plain model is converted, then constants that hold compressed weights are replaced by what the
+runtime decodes itself. Nothing is left for the converter to fold or to get wrong.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import pathlib
+from collections.abc import Callable
 
-from kwc.exports import tflite
-from kwc.exports.routes import Placed, Route, anything, register
+import numpy as np
+from etils import epy
+
+from kwc.artifact import CodedWeight
+from kwc.exports import constants, forms, tflite
+from kwc.exports.flatbuffer import Constant, Found, Graph
+from kwc.exports.layout import Layout
+from kwc.exports.routes import Place, Placed, Route, anything, register
 from kwc.exports.source import Source
+
+with epy.lazy_imports():
+    from ai_edge_litert import schema_py_generated as schema
+
+Encoder = Callable[[Layout], Constant | None]
+
+_HYBRID_VERSIONS = {"FULLY_CONNECTED": 12, "CONV_2D": 5}
+# Others that take a sparse weight compute something else with XNNPACK than without it.
+_SPARSE = {"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "GATHER"}
+_NOT_SCALED = "its arrays are not integers times a scale for each output channel"
+
+
+@dataclasses.dataclass(frozen=True)
+class Native:
+    """What constants a route makes.
+
+    Attributes:
+        encoder: what makes constants of a weight, or says why there are none.
+        hybrid: whether products take integers themselves, and quantize what multiplies them.
+        every: whether weights count that no algorithm compressed.
+    """
+
+    encoder: Callable[[CodedWeight], Encoder | str]
+    hybrid: bool = False
+    every: bool = False
+
+    def why_not(self, weight: CodedWeight) -> str:
+        """The `why_not` of the route."""
+        encoder = self._encoder(weight)
+        return encoder if isinstance(encoder, str) else ""
+
+    def write(self, source: Source, path: pathlib.Path) -> dict[str, Placed]:
+        """The `write` of the route."""
+        graph = Graph(tflite.convert(source))
+        placed = {}
+        for name, weight in source.weights.items():
+            placed[name] = Placed("float32")
+            if self.every or name in source.compressed:
+                placed[name] = self._place(graph, weight)
+        path.write_bytes(graph.pack())
+        return placed
+
+    def _encoder(self, weight: CodedWeight) -> Encoder | str:
+        if len(weight.info.shape) < 2:
+            return "it is no matrix, and too small to matter"
+        if weight.info.dtype != "float32":
+            return f"it is {weight.info.dtype}"
+        return self.encoder(weight)
+
+    def _place(self, graph: Graph, weight: CodedWeight) -> Placed:
+        encoder = self._encoder(weight)
+        if isinstance(encoder, str):
+            return Placed("float32", reason=encoder)
+        found = graph.find(weight.decompress())
+        if not found:
+            return Placed("float32", reason="the converter merged it with other weights")
+        encoded = [encoder(where.layout) for where in found]
+        wrong = {graph.name_of(op) for where in found for op in graph.consumers(where)} - _SPARSE
+        if wrong and any(c is not None and c.sparsity is not None for c in encoded):
+            return Placed("float32", reason=f"{wrong.pop()} takes no sparse weight")
+        if None in encoded:
+            return Placed("float32", reason="the scale of a batch norm is no scale of its channels")
+        places = []
+        for where, constant in zip(found, encoded, strict=True):
+            places += _replace(graph, where, constant, weight.info.path, self.hybrid)
+        form = constant.kind.lower() + ("" if constant.sparsity is None else " sparse")
+        return Placed(form, tuple(constant.data for constant in encoded), tuple(places))
+
+
+def _replace(
+    graph: Graph, found: Found, constant: Constant, path: str, hybrid: bool
+) -> list[Place]:
+    """Puts a constant in the place of a plain one; returns where its decoded value can be read."""
+    number = found.subgraph
+    consumers = graph.consumers(found)
+    name = graph.empty(found)
+    if hybrid and all(_is_product(graph, operator, found, constant) for operator in consumers):
+        scale = np.broadcast_to(constant.scale, constant.shape[:1])
+        by_output = dataclasses.replace(constant, scale=scale, axis=0)
+        tensor = graph.add_constant(number, path, by_output)
+        for operator in consumers:
+            _multiply(graph, tensor, operator)
+        return []
+    tensor = stored = graph.add_constant(number, path, constant)
+    is_float = constant.kind == "FLOAT32"
+    if constant.sparsity is not None:
+        dense = dataclasses.replace(constant, sparsity=None)
+        tensor = found.tensor if is_float else graph.add_result(number, f"{path}/dense", dense)
+    tables = [operator for operator in consumers if _is_table(graph, operator, found, constant)]
+    for operator in tables:
+        _gather(graph, number, constant, path, tensor, operator)
+    plain = len(tables) < len(consumers)
+    if plain and not is_float:
+        graph.insert(number, "DEQUANTIZE", [tensor], [found.tensor], version=3)
+    if constant.sparsity is not None:
+        options = schema.DensifyOptionsT()
+        graph.insert(number, "DENSIFY", [stored], [tensor], options=options)
+    return [Place(name, found.layout)] if plain else []
+
+
+def _is_product(graph: Graph, operator, found: Found, constant: Constant) -> bool:
+    """Whether an operation is a product by the constant, one of whose scales each output has."""
+    is_right = graph.name_of(operator) in _HYBRID_VERSIONS and operator.inputs[1] == found.tensor
+    return is_right and (constant.axis == 0 or len(constant.scale) == 1)
+
+
+def _is_table(graph: Graph, operator, found: Found, constant: Constant) -> bool:
+    """Whether an operation looks up rows of integers that have the same scales."""
+    if graph.name_of(operator) != "GATHER" or constant.kind != "INT8":
+        return False
+    options = operator.builtinOptions
+    is_row = operator.inputs[0] == found.tensor and options.axis == options.batchDims == 0
+    return is_row and (len(constant.scale) == 1 or constant.axis == len(constant.shape) - 1)
+
+
+def _gather(graph, number: int, constant: Constant, path: str, tensor: int, operator) -> None:
+    """Looks up rows of integers, and decodes those alone."""
+    rows = graph.add_rows(number, f"{path}/rows", operator.outputs[0], constant)
+    operator.inputs[0] = tensor
+    graph.insert(number, "DEQUANTIZE", [rows], [operator.outputs[0]], after=operator, version=5)
+    operator.outputs[0] = rows
+    graph.at_least(operator, 2)
+
+
+def _multiply(graph: Graph, tensor: int, operator) -> None:
+    """Lets a product take integers."""
+    operator.inputs[1] = tensor
+    kind = graph.name_of(operator)
+    if kind == "FULLY_CONNECTED":
+        operator.builtinOptions.asymmetricQuantizeInputs = True
+    graph.at_least(operator, _HYBRID_VERSIONS[kind])
+
+
+def _float16(weight: CodedWeight) -> Encoder | str:
+    return functools.partial(constants.float16, weight.decompress())
+
+
+def _integers(weight: CodedWeight, bits: int) -> forms.Scaled | str:
+    form = forms.scaled(weight)
+    if form is None:
+        return _NOT_SCALED
+    if form.bits > bits:
+        return f"its integers, {form.range}, need more than {bits} bits"
+    return form
+
+
+def _int8(weight: CodedWeight) -> Encoder | str:
+    form = _integers(weight, 8)
+    return form if isinstance(form, str) else functools.partial(constants.int8, form)
+
+
+def _int4(weight: CodedWeight) -> Encoder | str:
+    form = _integers(weight, 4)
+    return form if isinstance(form, str) else functools.partial(constants.int4, form)
+
+
+def _sparse(weight: CodedWeight) -> Encoder | str:
+    """Integers of 8 bits where the weight has such, else floats."""
+    integers = _int8(weight)
+    value = weight.decompress()
+
+    def dense(lies: Layout) -> Constant | None:
+        if isinstance(integers, str):
+            return Constant("FLOAT32", lies.shape, lies.apply(value))
+        return integers(lies)
+
+    def encode(lies: Layout) -> Constant | None:
+        constant = dense(lies)
+        return None if constant is None else constants.sparse(constant)
+
+    plain = dense(Layout(tuple(range(value.ndim)), value.shape))
+    if constants.nbytes(constants.sparse(plain)) >= constants.nbytes(plain):
+        return f"with {np.mean(value == 0):.0%} zeros, indices take more than zeros save"
+    return encode
+
+
+def _register(name: str, about: str, native: Native, tolerance: float = 0.0) -> Route:
+    return register(
+        Route(
+            name=name,
+            to="tflite",
+            decompress="before",
+            about=about,
+            tolerance=tolerance,
+            why_not=native.why_not,
+            write=native.write,
+            read=tflite.Converted,
+        )
+    )
+
+
+INT8 = _register("int8", "integers of 8 bits, exact; decoded once at load", Native(_int8))
+INT4 = _register("int4", "integers of 4 bits, exact; slow", Native(_int4))
+SPARSE = _register("sparse", "pruned weights without their zeros, exact", Native(_sparse))
+HYBRID = _register(
+    "hybrid",
+    "integers of 8 bits that products take as they are, with inputs quantized on the way",
+    Native(_int8, hybrid=True),
+    tolerance=5e-2,
+)
+FLOAT16 = _register(
+    "float16", "every matrix in floats of 16 bits", Native(_float16, every=True), tolerance=1e-2
+)
 
 
 def _write_float32(source: Source, path: pathlib.Path) -> dict[str, Placed]:
@@ -19,8 +235,7 @@ FLOAT32 = register(
         name="float32",
         to="tflite",
         decompress="before",
-        about="plain floats, as TensorFlow converts them: the largest file, which others are "
-        "compared with",
+        about="plain floats, as TensorFlow converts them: the largest file",
         tolerance=0.0,
         why_not=anything,
         write=_write_float32,

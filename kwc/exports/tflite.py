@@ -116,6 +116,7 @@ class Converted:
                 experimental_preserve_all_tensors=True,
                 experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             )
+            details = self._watched.get_tensor_details()
+            self._numbers = {tensor["name"]: tensor["index"] for tensor in details}
             self._watched.get_signature_runner(SIGNATURE)(**self._examples)
-        numbers = {d["name"]: d["index"] for d in self._watched.get_tensor_details()}
-        return self._watched.get_tensor(numbers[tensor])
+        return self._watched.get_tensor(self._numbers[tensor])

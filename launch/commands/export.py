@@ -20,11 +20,19 @@ model it is of, as for kwc evaluate; the data set that it names must have been p
 
 _EXAMPLES = """\
 examples:
-  kwc export results/mine/model.kwc --to=tflite --out=model.tflite
+  kwc export results/mine/model.kwc --to=tflite --route=int8 --out=model.tflite
   kwc export model.kwc --to=tflite --route=float32 --out=dense.tflite  to compare
   kwc export model.kwc --to=keras --out=model.keras        for tf_keras.models.load_model
 
-A route that does not exist is answered with the list of those that do.
+routes to tflite that decode weights once, when the file is loaded:
+  int8      integers of 8 bits with scales: exact, as fast as plain floats
+  int4      integers of 4 bits with scales: exact, half as large, slow
+  sparse    pruned weights without their zeros: exact
+  hybrid    integers that products take as they are: the fastest, outputs within 5 %
+  float16   floats of 16 bits, whatever the algorithm
+  float32   plain floats, to compare with
+
+docs/export.md says what each holds.
 """
 
 _EXAMPLES_READ = 8

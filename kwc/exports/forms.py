@@ -1,0 +1,56 @@
+"""What the packed arrays of a weight are, whichever algorithm made them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from kwc.artifact import CodedWeight, PackedWeight
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaled:
+    """A weight that is integers times scales, bit by bit.
+
+    Attributes:
+        levels: integers of the weight's shape.
+        scale: float32 that broadcasts against them, above 0.
+    """
+
+    levels: np.ndarray
+    scale: np.ndarray
+
+    @property
+    def range(self) -> str:
+        """The least and the largest integer, for people."""
+        return f"{self.levels.min()} to {self.levels.max()}"
+
+    @property
+    def bits(self) -> int:
+        """Bits that the integers need, the sign included."""
+        least, largest = int(self.levels.min(initial=0)), int(self.levels.max(initial=0))
+        return 1 + max(largest.bit_length(), (-least - 1).bit_length() if least else 0)
+
+
+def scaled(weight: CodedWeight | PackedWeight) -> Scaled | None:
+    """Finds the integers and scales that a weight is made of; None if it is not.
+
+    The algorithm is not asked. One of its arrays holds integers of the weight's shape; what it
+    decodes to with ones in their place are the scales, one for each output channel or for all.
+    """
+    arrays = weight.arrays
+    names = [n for n, a in arrays.items() if a.dtype.kind == "i" and a.shape == weight.info.shape]
+    if len(names) != 1 or weight.info.dtype != "float32":
+        return None
+    levels = arrays[names[0]]
+    value = PackedWeight(weight.info, weight.compressor, arrays).decompress()
+    ones = arrays | {names[0]: np.ones_like(levels)}
+    units = PackedWeight(weight.info, weight.compressor, ones).decompress()
+    info = weight.info
+    for axes in (tuple(range(levels.ndim)), info.input_axes):
+        # Zero where a mask excludes an element.
+        scale = np.max(units, axis=axes, keepdims=True)
+        if np.all((units == scale) | (units == 0)) and np.array_equal(levels * scale, value):
+            return Scaled(levels, np.where(scale > 0, scale, np.float32(1)))
+    return None
