@@ -71,7 +71,10 @@ def losses(images, spec, folder, **runtime):
     content = runner.run(
         configure(images, **runtime), "train", folder, name="of this test", is_one_of_many=True
     )
-    assert content["metrics"]["training_graph"] == content["metrics"]["artifact"]
+    # NumPy sums the product of two factors in another order than TensorFlow.
+    tolerance = 1e-4 if spec == "low_rank" else 0
+    expected = pytest.approx(content["metrics"]["training_graph"], rel=tolerance, abs=0)
+    assert content["metrics"]["artifact"] == expected
     return [loss for _, loss in events.scalars(folder / "train")["training_loss"]]
 
 
