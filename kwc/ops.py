@@ -75,7 +75,7 @@ class TensorFlowOps:
 
     @staticmethod
     def where(mask: Array, x: Array) -> Array:
-        return tf.where(mask, x, tf.zeros_like(x))
+        return tf.where(mask, x, tf.zeros([], x.dtype))
 
 
 Ops = type[NumpyOps] | type[TensorFlowOps]

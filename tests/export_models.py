@@ -84,7 +84,7 @@ def inputs(build, examples: int = 5) -> np.ndarray:
 def _packed(build, compressor) -> bytes:
     model = built(build)
     rules = [(".*/(kernel|depthwise_kernel|embeddings|recurrent_kernel)", compressor), (".*", None)]
-    kwc.compress(model, kwc.Spec(rules))
+    kwc.compress(model, kwc.Spec(rules), calibration=[inputs(build)])
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.kwc"
         kwc.save(model, path, preset="fast")

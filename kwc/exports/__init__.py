@@ -14,7 +14,7 @@ from typing import Any
 
 import tf_keras
 
-from kwc.exports import keras, native, routes, source  # noqa: F401  (register their routes)
+from kwc.exports import keras, native, routes, saved_model, source  # noqa: F401  (register their routes)
 from kwc.exports.errors import ExportError, ProofError
 from kwc.exports.proof import prove
 from kwc.exports.report import ExportReport, WeightExport
@@ -53,7 +53,8 @@ def export(
 
     Raises:
         ExportError: there is no such route, it holds none of the compressed weights, an optional
-            package is missing, the model cannot be converted, or the inputs are no such batch.
+            package is missing, the model cannot be converted, the inputs are no such batch, or at
+            the path is a folder with other things than a SavedModel.
         ProofError: what was written is not right, or not compressed. Nothing is kept of it.
         ArtifactError: the artifact is damaged, forged or for another model.
         OSError: a file cannot be read or written.
@@ -75,6 +76,7 @@ def _first_that_holds(allowed: list[Route], content: Source) -> Route:
 
 
 def _export(content: Source, route: Route, path: pathlib.Path) -> ExportReport:
+    _check_place(path, route)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         written = pathlib.Path(folder) / path.name
@@ -86,6 +88,17 @@ def _export(content: Source, route: Route, path: pathlib.Path) -> ExportReport:
     weights = tuple(_row(content, name, placed[name]) for name in content.compressed)
     dense = sum(dense_bytes(weight.info) for weight in content.weights.values())
     return ExportReport(path, route.name, content.file_bytes, dense, proof, weights)
+
+
+def _check_place(path: pathlib.Path, route: Route) -> None:
+    """Raises `ExportError` where something would be replaced that no export has written."""
+    if path.is_file() and route.to == "saved_model":
+        raise ExportError(f"{path} is a file, and a SavedModel a folder: name another path.")
+    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
+        raise ExportError(
+            f"{path} is a folder that holds other things than a SavedModel. Name a path that is "
+            "new, an empty folder, or an earlier export."
+        )
 
 
 def _row(content: Source, path: str, how: Placed) -> WeightExport:
