@@ -43,6 +43,29 @@ def read(data):
     return weights, metadata
 
 
+def expand(data):
+    """The `.tflite` file of a packed one."""
+    weights, metadata = read(data)
+    values, plan = list(weights.values()), metadata["tflite"]
+    assert plan["version"] == 1
+    skeleton, factors = weights["tflite/skeleton"].tobytes(), weights.get("tflite/factors")
+    expanded = b""
+    for place in plan["places"]:
+        expanded, skeleton = expanded + skeleton[: place["skip"]], skeleton[place["skip"] :]
+        constant = values[place["weight"]]
+        if "factor" in place:
+            shape = [n if axis in place["factor"] else 1 for axis, n in enumerate(constant.shape)]
+            constant = constant * factors[: math.prod(shape)].reshape(shape)
+            factors = factors[math.prod(shape) :]
+        if "part" in place:
+            constant = constant[..., slice(*place["part"])]
+        if "axes" in place:
+            constant = constant.transpose(place["axes"])
+        expanded += constant.astype("<f4").tobytes()
+    assert factors is None or not len(factors)
+    return expanded + skeleton
+
+
 def declared_v1(body):
     """Algorithms, weights, payload and metadata by docs/format_v1.md."""
     length = struct.unpack_from("<I", body)[0]

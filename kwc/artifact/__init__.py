@@ -91,7 +91,7 @@ class Artifact:
 
 def write(
     path: str | os.PathLike,
-    weights: Iterable[PackedWeight],
+    weights: Iterable[PackedWeight | CodedWeight],
     metadata: Mapping | None = None,
     preset: str = DEFAULT_PRESET,
 ) -> Written:
@@ -101,7 +101,7 @@ def write(
 
     Args:
         path: the file.
-        weights: every weight, in the model's order.
+        weights: every weight, in the model's order; those of another file keep their codes.
         metadata: JSON values to keep in the file's header.
         preset: how hard coders try, a name in `kwc.coding.PRESETS`; a reader needs not know.
 
@@ -117,7 +117,7 @@ def write(
 
 
 def to_bytes(
-    weights: Iterable[PackedWeight],
+    weights: Iterable[PackedWeight | CodedWeight],
     metadata: Mapping | None = None,
     preset: str = DEFAULT_PRESET,
 ) -> bytes:
@@ -137,7 +137,10 @@ def check_preset(name: str) -> None:
 
 
 def _write(
-    file: BinaryIO, weights: Iterable[PackedWeight], metadata: Mapping, preset: str
+    file: BinaryIO,
+    weights: Iterable[PackedWeight | CodedWeight],
+    metadata: Mapping,
+    preset: str,
 ) -> Written:
     sealer = container.Sealer(file)
     numbers: dict[bytes, int] = {}

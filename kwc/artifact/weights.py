@@ -169,8 +169,14 @@ class CodedWeight:
             raise ArtifactError(f"{self.file}: {error}") from error
 
 
-def code(packed: PackedWeight, preset: str) -> Iterator[tuple[DeclaredArray, bytes]]:
-    """Codes the arrays of a weight one by one, the mask first, as small as the preset finds."""
+def code(packed: PackedWeight | CodedWeight, preset: str) -> Iterator[tuple[DeclaredArray, bytes]]:
+    """Codes the arrays of a weight one by one, the mask first, as small as the preset finds.
+
+    A weight that is coded already keeps its codes.
+    """
+    if isinstance(packed, CodedWeight):
+        yield from ((array.declared, bytes(array.code)) for array in packed.coded)
+        return
     mask = _mask(packed.arrays)
     for name in sorted(packed.arrays, key=lambda name: mask is not None and name != MASK):
         array = packed.arrays[name]

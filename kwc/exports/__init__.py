@@ -14,7 +14,14 @@ from typing import Any
 
 import tf_keras
 
-from kwc.exports import keras, native, routes, saved_model, source  # noqa: F401  (register their routes)
+from kwc.exports import (  # noqa: F401  (register their routes)
+    keras,
+    native,
+    packed,
+    routes,
+    saved_model,
+    source,
+)
 from kwc.exports.errors import ExportError, ProofError
 from kwc.exports.proof import prove
 from kwc.exports.report import ExportReport, WeightExport

@@ -1,43 +1,14 @@
-"""How a weight lies in a constant of an exported file: transposed, scaled by channel, cut."""
+"""Finds how a weight lies in a constant of an exported file."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import numpy as np
 
+from kwc.runtime.layout import Layout
+
 _CLOSE = 1e-5
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """A constant as a function of the weight that it holds.
-
-    Converters transpose kernels, fold the scales of batch norm into output channels, and cut the
-    kernels of recurrent layers into gates.
-
-    Attributes:
-        axes: the order of the weight's axes in the constant.
-        shape: shape of the constant.
-        factor: float32, broadcasts against the weight; None for 1.
-        part: the elements of the last axis of the weight that the constant holds; None for all.
-    """
-
-    axes: tuple[int, ...]
-    shape: tuple[int, ...]
-    factor: np.ndarray | None = None
-    part: slice | None = None
-
-    def apply(self, weight: np.ndarray) -> np.ndarray:
-        """Returns the constant, of `shape`, that holds a weight, scaled by the factor."""
-        scaled = weight if self.factor is None else weight * self.factor
-        return self.arrange(scaled)
-
-    def arrange(self, array: np.ndarray) -> np.ndarray:
-        """Cuts, transposes and reshapes an array of the weight's shape, unscaled."""
-        cut = array if self.part is None else array[..., self.part]
-        return np.ascontiguousarray(np.transpose(cut, self.axes)).reshape(self.shape)
 
 
 def find(weight: np.ndarray, constant: np.ndarray, parts: int = 1) -> Layout | None:
@@ -88,9 +59,9 @@ def _orders(shape: tuple[int, ...], constant: tuple[int, ...]):
 def _factor(weight: np.ndarray, constant: np.ndarray) -> np.ndarray | None:
     """The scale of each output channel that makes the constant of the weight, if there is one."""
     for outputs in ((-1,), (-2,), (-2, -1)):
-        if len(outputs) > weight.ndim - 1:
-            continue
         inputs = tuple(axis for axis in range(weight.ndim) if axis - weight.ndim not in outputs)
+        if len(outputs) > weight.ndim - 1 or all(weight.shape[axis] == 1 for axis in inputs):
+            continue
         largest = np.argmax(_flat(np.abs(weight), inputs), axis=0)[None]
         top = np.take_along_axis(_flat(weight, inputs), largest, axis=0)[0]
         scaled = np.take_along_axis(_flat(constant, inputs), largest, axis=0)[0]

@@ -110,6 +110,9 @@ class Converted:
 
     def decoded(self, tensor: str) -> np.ndarray:
         """The tensor's value in an inference on the first example, by the reference kernels."""
+        return self._watch().get_tensor(self._numbers[tensor])
+
+    def _watch(self) -> Any:
         if self._watched is None:
             self._watched = litert.Interpreter(
                 model_content=self._data,
@@ -119,4 +122,4 @@ class Converted:
             details = self._watched.get_tensor_details()
             self._numbers = {tensor["name"]: tensor["index"] for tensor in details}
             self._watched.get_signature_runner(SIGNATURE)(**self._examples)
-        return self._watched.get_tensor(self._numbers[tensor])
+        return self._watched
