@@ -25,10 +25,10 @@ examples:
   kwc export model.kwc --to=keras --out=model.keras        for tf_keras.models.load_model
 
 routes to tflite that decode weights once, when the file is loaded:
-  int8      integers of 8 bits with scales: exact, as fast as plain floats
-  int4      integers of 4 bits with scales: exact, half as large, slow
+  int8      integers of 8 bits with scales: exact
+  int4      integers of 4 bits with scales: exact, half as large
   sparse    pruned weights without their zeros: exact
-  hybrid    integers that products take as they are: the fastest, outputs within 5 %
+  hybrid    integers that products take as they are: outputs within 5 %
   float16   floats of 16 bits, whatever the algorithm
   float32   plain floats, to compare with
 
