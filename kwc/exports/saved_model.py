@@ -256,8 +256,7 @@ AT_CALL = register(
         name="at_call",
         to="saved_model",
         decompress="during",
-        about="weights are decoded in every call, from packed variables, "
-        "which costs latency",
+        about="weights are decoded in every call, from packed variables, which costs latency",
         tolerance=0.0,
         why_not=_cannot_decode_at_call,
         write=_write_at_call,
