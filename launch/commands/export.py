@@ -30,7 +30,13 @@ routes to tflite that decode weights once, when the file is loaded:
   sparse    pruned weights without their zeros: exact
   hybrid    integers that products take as they are: outputs within 5 %
   float16   floats of 16 bits, whatever the algorithm
+  packed    entropy codes in one .kwc, which kwc expand makes a .tflite of: exact
   float32   plain floats, to compare with
+to saved_model:
+  at_load   the algorithm's arrays, decoded when it is loaded
+  at_call   the same, decoded in every call (--decompress=during)
+to keras:
+  keras     the plain model
 
 docs/export.md says what each holds.
 """
