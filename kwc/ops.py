@@ -99,6 +99,13 @@ def shared(function: Callable, *dtypes: tf.DType) -> Callable:
     return tf.function(function, signature, autograph=False, experimental_attributes=attributes)
 
 
+def shaped(values: Sequence, like: Sequence) -> Sequence:
+    """Gives results of a shared function the static shapes of other tensors; returns them."""
+    for value, other in zip(values, like, strict=True):
+        value.set_shape(other.shape)
+    return values
+
+
 def to_matrix(ops: Ops, weight: Array, info) -> Array:
     """Reshapes a weight to `info.matrix_shape`: rows for input axes, columns for output axes."""
     return ops.reshape(ops.transpose(weight, info.input_axes + info.output_axes), info.matrix_shape)

@@ -56,10 +56,7 @@ def logistic_bits(
     @tf.custom_gradient
     def bits(*variables):
         def gradient(upstream):
-            gradients = _relaxed_gradient()(*variables, seed, upstream)
-            for value, variable in zip(gradients, variables, strict=True):
-                value.set_shape(variable.shape)
-            return gradients
+            return kwc_ops.shaped(_relaxed_gradient()(*variables, seed, upstream), variables)
 
         total = _total()(*variables)
         total.set_shape([])
@@ -83,10 +80,8 @@ def power_law_bits(latents: tf.Tensor, log_step: tf.Tensor, offset: float) -> tf
     @tf.custom_gradient
     def bits(latents, log_step):
         def gradient(upstream):
-            by_latents, by_log_step = _power_law_gradient(offset)(latents, log_step, upstream)
-            by_latents.set_shape(latents.shape)
-            by_log_step.set_shape(log_step.shape)
-            return by_latents, by_log_step
+            gradients = _power_law_gradient(offset)(latents, log_step, upstream)
+            return kwc_ops.shaped(gradients, (latents, log_step))
 
         total = _power_law(offset)(latents, log_step)
         total.set_shape([])

@@ -12,11 +12,12 @@ import copy
 import functools
 import threading
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 from tensorflow.python.eager import tape
 from tensorflow.python.ops import gradients_util
 from tf_keras.src.engine import base_layer_utils
@@ -253,6 +254,26 @@ def swap_class(instance: Any, members: dict[str, Any]) -> None:
     instance.__class__ = types.new_class(
         original.__name__, (original,), {}, lambda namespace: namespace.update(same | members)
     )
+
+
+@contextlib.contextmanager
+def intercepted(model: tf_keras.layers.Layer, intercept: Callable[..., Any]) -> Iterator[None]:
+    """Within the context, whoever calls the model calls a function in its place.
+
+    Args:
+        model: the model; it is as it was afterwards.
+        intercept: takes the model's own call, and the arguments.
+    """
+    original = type(model)
+
+    def call(self, *args, **kwargs):
+        return intercept(functools.partial(original.__call__, self), *args, **kwargs)
+
+    swap_class(model, {"__call__": call})
+    try:
+        yield
+    finally:
+        model.__class__ = original
 
 
 # Variables by identity, each with what replaces it.

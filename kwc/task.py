@@ -27,7 +27,7 @@ from kwc import artifact, paths, summaries
 from kwc import model as kwc_model
 from kwc.calibration import Calibration, ModelCalled
 from kwc.compressor import CompressionError
-from kwc.reparameterize import swap_class
+from kwc.reparameterize import intercepted, swap_class
 from kwc.report import Report
 from kwc.schedules import Schedule
 from kwc.spec import Spec
@@ -181,6 +181,7 @@ def _infer(task, model: tf_keras.Model, batch: Any) -> None:
         task.validation_step(_copied(batch), model=model, metrics=[])
     except ModelCalled:
         raise
+    # Tasks fail in ways of their own where a feature is missing.
     except Exception:
         task.train_step(_copied(batch), model=model, optimizer=None, metrics=[])
 
@@ -193,18 +194,12 @@ def inputs_of(task, model: tf_keras.Model, batch: Any) -> Any:
     """
     recorded = []
 
-    def record(self, inputs, *args, **kwargs):
+    def record(call, inputs, *args, **kwargs):
         recorded.append((inputs, args, kwargs))
         raise ModelCalled
 
-    original = type(model)
-    swap_class(model, {"__call__": record})
-    try:
+    with intercepted(model, record), contextlib.suppress(ModelCalled):
         task.validation_step(_copied(batch), model=model, metrics=[])
-    except ModelCalled:
-        pass
-    finally:
-        model.__class__ = original
     inputs, args, kwargs = recorded[0]
     more = [*map(str, args), *(kwargs.keys() - {"training"})]
     if more:

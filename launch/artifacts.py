@@ -40,6 +40,28 @@ def config_of(file: pathlib.Path, config: pathlib.Path | None) -> pathlib.Path:
 
 
 @contextlib.contextmanager
+def config_errors_told(config: pathlib.Path, use: str) -> Iterator[None]:
+    """Turns the errors of building an artifact's trial into a LaunchError.
+
+    Args:
+        config: The gin file of the trial.
+        use: What the trial cannot be, such as `evaluated`.
+    """
+    try:
+        yield
+    except artifact.ArtifactError as error:
+        raise LaunchError(f"{error} ({config} describes the model.)") from error
+    except FileNotFoundError as error:
+        raise LaunchError(str(error)) from error
+    # gin and Model Garden raise errors of every kind for what a config says.
+    except Exception as error:
+        raise LaunchError(
+            f"{config} is not the config of a trial that can be {use}: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+
+
+@contextlib.contextmanager
 def errors_told(path: str | os.PathLike) -> Iterator[None]:
     """Turns the errors of reading or decoding an artifact into a LaunchError."""
     try:

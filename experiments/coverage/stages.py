@@ -17,7 +17,7 @@ from official.modeling import performance
 
 from experiments.coverage import control, registered, rows, small
 from kwc.compressor import RefusedError
-from kwc.reparameterize import swap_class
+from kwc.reparameterize import intercepted
 
 _BATCH = "batch"
 _KB = 1024
@@ -94,19 +94,15 @@ def outputs(task: base_task.Task, model: tf_keras.Model, batch: Any) -> list[np.
     Raises:
         ValueError: the step does not call the model.
     """
-    original = type(model)
     answers = []
 
-    def call(self, *args, **kwargs):
-        answers.append(original.__call__(self, *args, **kwargs))
+    def record(call, *args, **kwargs):
+        answers.append(call(*args, **kwargs))
         return answers[-1]
 
     tf_keras.utils.set_random_seed(0)
-    swap_class(model, {"__call__": call})
-    try:
+    with intercepted(model, record):
         logs = task.validation_step(batch, model, task.build_metrics(training=False))
-    finally:
-        model.__class__ = original
     if not answers:
         raise ValueError("the validation step does not call the model")
     tensors = tf.nest.flatten((answers, logs.get(task.loss, [])), expand_composites=True)

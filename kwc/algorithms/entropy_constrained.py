@@ -138,9 +138,7 @@ def _bits(matrix, log_step, rows, columns, tail):
 
         def gradient(upstream):
             gradients = _expected_gradient()(*arguments, upstream / math.log(2))
-            for value, variable in zip(gradients, [matrix, log_step, *logits], strict=True):
-                value.set_shape(variable.shape)
-            return gradients
+            return kwc_ops.shaped(gradients, (matrix, log_step, *logits))
 
         return _expected()(*arguments) / math.log(2), gradient
 

@@ -14,10 +14,10 @@ import tf_keras
 
 from kwc.compressor import CompressionError
 from kwc.paths import Weight
-from kwc.reparameterize import Substitute, inject, swap_class
+from kwc.reparameterize import Substitute, inject, intercepted
 
 
-class ModelCalled(Exception):  # noqa: N818
+class ModelCalled(Exception):  # noqa: N818  (no error: it ends what need not go on)
     """Ends a step of a task once it has called the model."""
 
 
@@ -59,12 +59,12 @@ class Network:
     ):
         places = {weight.path: _Placeholder(weight) for weight in weights}
         withdraw = inject((weight, places[weight.path]) for weight in weights)
-        recorded, original = [], type(model)
+        recorded = []
 
-        def record(self, *args, **kwargs):
+        def record(call, *args, **kwargs):
             if "training" in kwargs:
                 kwargs["training"] = False
-            recorded.append(original.__call__(self, *args, **kwargs))
+            recorded.append(call(*args, **kwargs))
             raise ModelCalled
 
         def trace(batch, seed, *values):
@@ -85,11 +85,10 @@ class Network:
             tf.TensorSpec([2], tf.int32),
             *(tf.TensorSpec(w.info.shape, w.info.dtype) for w in weights),
         ]
-        swap_class(model, {"__call__": record})
         try:
-            self._graph = tf.compat.v1.wrap_function(trace, signature)
+            with intercepted(model, record):
+                self._graph = tf.compat.v1.wrap_function(trace, signature)
         finally:
-            model.__class__ = original
             withdraw()
         self.weights = {path: place.tensor for path, place in places.items()}
         self.seed = self._graph.graph.inputs[len(tf.nest.flatten(batch))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from etils import epy
 
+from kwc.exports.bits import joined
 from kwc.exports.flatbuffer import Constant
 from kwc.exports.forms import Scaled
 from kwc.exports.layout import Layout
@@ -28,10 +29,8 @@ def int4(form: Scaled, lies: Layout) -> Constant | None:
     constant = _integers(form, lies, "INT4", 8)
     if constant is None:
         return None
-    flat = constant.data.reshape(-1).view(np.uint8) & 15
-    pairs = np.pad(flat, (0, flat.size % 2)).reshape(-1, 2)
-    packed = pairs[:, 0] | pairs[:, 1] << 4
-    return Constant("INT4", lies.shape, packed, constant.scale, constant.axis)
+    pairs = joined(constant.data.reshape(-1).view(np.uint8) & 15, 4)
+    return Constant("INT4", lies.shape, pairs, constant.scale, constant.axis)
 
 
 def sparse(dense: Constant) -> Constant:

@@ -37,7 +37,6 @@ _DTYPES = {
     # Two elements a byte.
     "INT4": np.uint8,
 }
-_GATES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,15 +115,13 @@ class Graph:
         for number, subgraph in enumerate(self.model.subgraphs):
             for index, tensor in enumerate(subgraph.tensors):
                 size = np.prod([] if tensor.shape is None else tensor.shape, dtype=int)
-                if tensor.type != schema.TensorType.FLOAT32 or weight.size not in (
-                    size,
-                    size * _GATES,
-                ):
+                parts = layout.parts_of(weight, size)
+                if tensor.type != schema.TensorType.FLOAT32 or not parts:
                     continue
                 array = self.constant(tensor)
                 if array is None or array.shape != tuple(tensor.shape):
                     continue
-                lies = layout.find(weight, array, 1 if weight.size == size else _GATES)
+                lies = layout.find(weight, array, parts)
                 if lies is not None:
                     found.append(Found(number, index, lies))
         return found

@@ -9,6 +9,7 @@ import numpy as np
 from kwc.runtime.layout import Layout
 
 _CLOSE = 1e-5
+_GATES = 4
 
 
 def find(weight: np.ndarray, constant: np.ndarray, parts: int = 1) -> Layout | None:
@@ -42,6 +43,14 @@ def find(weight: np.ndarray, constant: np.ndarray, parts: int = 1) -> Layout | N
             if factor is not None:
                 return Layout(axes, constant.shape, factor, part)
     return None
+
+
+def parts_of(weight: np.ndarray, size: int) -> int:
+    """Into how many parts a weight is cut if a constant of `size` elements holds one of them.
+
+    That is 1, 4 for the gates of a recurrent kernel, or 0 if it can hold none.
+    """
+    return next((parts for parts in (1, _GATES) if weight.size == size * parts), 0)
 
 
 def _orders(shape: tuple[int, ...], constant: tuple[int, ...]):

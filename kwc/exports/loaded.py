@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kwc.exports.source import Source
 
-SIGNATURE = "serving_default"
+SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
 class Loaded:

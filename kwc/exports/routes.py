@@ -96,8 +96,12 @@ class Route:
 
     def check_holds_any(self, source: Source) -> None:
         """Raises `ExportError` if no compressed weight of the source can be held."""
-        reasons = {w.info.path: self.why_not(w) for w in source.compressed.values()}
-        if reasons and all(reasons.values()):
+        reasons = {}
+        for path, weight in source.compressed.items():
+            reasons[path] = self.why_not(weight)
+            if not reasons[path]:
+                return
+        if reasons:
             path, reason = next(iter(reasons.items()))
             algorithm = describe(source.weights[path].compressor)
             raise ExportError(

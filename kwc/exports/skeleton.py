@@ -17,7 +17,6 @@ with epy.lazy_imports():
     from ai_edge_litert import schema_py_generated as schema
 
 _NOTES = {b"min_runtime_version", b"CONVERSION_METADATA"}
-_GATES = 4
 _ULPS = (0, 1, -1, 2, -2)
 
 
@@ -126,8 +125,8 @@ def _address(view: np.ndarray) -> int:
 
 def _exact(weight: np.ndarray, constant: np.ndarray) -> Layout | None:
     """How a weight lies in a constant that it makes bit by bit; None if it does not."""
-    parts = _GATES if weight.size == _GATES * constant.size else 1
-    if weight.dtype != np.float32 or weight.size != parts * constant.size:
+    parts = layout.parts_of(weight, constant.size)
+    if weight.dtype != np.float32 or not parts:
         return None
     found = layout.find(weight, constant, parts)
     if found is not None and found.factor is not None:

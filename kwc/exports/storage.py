@@ -8,6 +8,8 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
+from kwc.exports.bits import joined
+
 _STRATEGIES = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED)
 _WIDTHS = (1, 2, 4)
 
@@ -64,7 +66,7 @@ class Bits(tf.Module):
         self._width, self._least = _width(array)
         if self._width:
             whole = array.astype(np.int64).reshape(-1) - self._least
-            self.stored = _joined(whole.astype(np.uint8), self._width)
+            self.stored = joined(whole.astype(np.uint8), self._width)
         else:
             self.stored = narrowed(array)
         self._variable = tf.Variable(self.stored, trainable=False)
@@ -108,11 +110,3 @@ def _width(array: np.ndarray) -> tuple[int, int]:
         return 0, 0
     low, high = (0, 1) if array.dtype == bool else (int(array.min()), int(array.max()))
     return next((width for width in _WIDTHS if high - low < 2**width), 0), low
-
-
-def _joined(elements: np.ndarray, width: int) -> np.ndarray:
-    """Joins elements of `width` bits, a flat uint8 array, to bytes."""
-    each = 8 // width
-    padded = np.pad(elements, (0, -len(elements) % each)).reshape(-1, each)
-    shifts = np.arange(0, 8, width, dtype=np.uint8)
-    return np.bitwise_or.reduce(padded << shifts, axis=1)

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from kwc import paths
-from kwc.reparameterize import Substitute, inject, swap_class
+from kwc.reparameterize import Substitute, inject, intercepted
 
 
 class Made(Substitute):
@@ -49,16 +49,14 @@ def substituted(
     weights = {weight.path: weight for weight in paths.weights(model)}
     places = {path: Made(weights[path], make) for path, make in makers.items()}
     withdraw = inject((weights[path], place) for path, place in places.items())
-    original = type(model)
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
+    def make_first(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         for place in places.values():
             place.make()
-        return original.__call__(self, *args, **kwargs)
+        return call(*args, **kwargs)
 
-    swap_class(model, {"__call__": call})
     try:
-        yield places
+        with intercepted(model, make_first):
+            yield places
     finally:
-        model.__class__ = original
         withdraw()

@@ -20,7 +20,7 @@ from kwc.exports.source import Source
 with epy.lazy_imports():
     from ai_edge_litert import interpreter as litert
 
-SIGNATURE = "serving_default"
+SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
 def check_installed() -> None:

@@ -6,7 +6,6 @@ import pathlib
 import sys
 from typing import Any
 
-from launch.errors import LaunchError
 from launch.layout import CONFIG
 
 _DESCRIPTION = """\
@@ -51,31 +50,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     # What is wrong with the file is found before TensorFlow is imported; the model will bound it.
     artifacts.read(file, max_bytes=sys.maxsize)
     config = artifacts.config_of(file, arguments.config)
-    metrics, split, report = _measure(config, file)
+    from experiments import trial
+
+    with artifacts.config_errors_told(config, "evaluated"):
+        metrics, split, report = trial.evaluate(config, file)
     if arguments.json:
         sizes = {"file_bytes": report.sizes.file_bytes, "dense_bytes": report.dense_bytes}
         print(json.dumps({"split": split, "metrics": metrics, "sizes": sizes}))
     else:
         _print(metrics, split, report)
     return 0
-
-
-def _measure(config: pathlib.Path, file: pathlib.Path) -> tuple[dict[str, float], str, Any]:
-    from experiments import trial
-    from kwc.artifact import ArtifactError
-
-    try:
-        return trial.evaluate(config, file)
-    except ArtifactError as error:
-        raise LaunchError(f"{error} ({config} describes the model.)") from error
-    except FileNotFoundError as error:
-        raise LaunchError(str(error)) from error
-    # gin and Model Garden raise errors of every kind for what a config says.
-    except Exception as error:
-        raise LaunchError(
-            f"{config} is not the config of a trial that can be evaluated: "
-            f"{type(error).__name__}: {' '.join(str(error).split())}"
-        ) from error
 
 
 def _print(metrics: dict[str, float], split: str, report: Any) -> None:

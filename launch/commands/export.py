@@ -81,7 +81,10 @@ def _export(arguments: argparse.Namespace) -> int:
     # What is wrong with the file is found before TensorFlow is imported; the model will bound it.
     artifacts.read(file, max_bytes=sys.maxsize)
     config = artifacts.config_of(file, arguments.config)
-    model, inputs = _model_and_inputs(config)
+    from experiments import trial
+
+    with artifacts.config_errors_told(config, "exported"):
+        model, inputs = trial.model_and_inputs(config, _EXAMPLES_READ)
     report = _write(arguments, model, inputs, config)
     console.print_table(report.table())
     written, dense = report.proof.nbytes, report.dense_bytes
@@ -89,21 +92,6 @@ def _export(arguments: argparse.Namespace) -> int:
     print(f"written  {written:,} bytes: {dense / written:.2f} times smaller than dense weights")
     print(report.path)
     return 0
-
-
-def _model_and_inputs(config: pathlib.Path) -> tuple[Any, Any]:
-    from experiments import trial
-
-    try:
-        return trial.model_and_inputs(config, _EXAMPLES_READ)
-    except FileNotFoundError as error:
-        raise LaunchError(str(error)) from error
-    # gin and Model Garden raise errors of every kind for what a config says.
-    except Exception as error:
-        raise LaunchError(
-            f"{config} is not the config of a trial that can be exported: "
-            f"{type(error).__name__}: {' '.join(str(error).split())}"
-        ) from error
 
 
 def _write(arguments: argparse.Namespace, model: Any, inputs: Any, config: pathlib.Path) -> Any:
