@@ -212,7 +212,7 @@ def _register(name: str, about: str, native: Native, tolerance: float = 0.0) -> 
 
 
 INT8 = _register("int8", "integers of 8 bits, exact; decoded once at load", Native(_int8))
-INT4 = _register("int4", "integers of 4 bits, exact; slow", Native(_int4))
+INT4 = _register("int4", "integers of 4 bits, exact; decoded once at load", Native(_int4))
 SPARSE = _register("sparse", "pruned weights without their zeros, exact", Native(_sparse))
 HYBRID = _register(
     "hybrid",

@@ -244,7 +244,7 @@ AT_LOAD = register(
         to="saved_model",
         decompress="before",
         about="weights are decoded once, when it is loaded; on disk they are deflated integers and "
-        "floats: latency and memory of a plain SavedModel",
+        "floats",
         tolerance=0.0,
         why_not=_cannot_decode,
         write=_write_at_load,
