@@ -31,7 +31,7 @@ test-all: $(INSTALLED)  ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
 coverage: $(INSTALLED)  ## Compress every experiment of Model Garden; writes results/coverage.csv (2 hours)
-	$(BIN)/python -m experiments.coverage --output=results/coverage.csv --seconds=1500
+	$(BIN)/python -m experiments.coverage --output=results/coverage.csv
 
 faults: $(INSTALLED)  ## Break everything under a sweep on a Ray cluster; writes results/fault_run.md
 	$(BIN)/python tests/fault_run.py --output=results/fault_run.md

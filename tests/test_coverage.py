@@ -117,11 +117,23 @@ def test_what_is_recorded_is_not_run_again_unless_its_key_changes(tmp_path, monk
     assert processes.started == [("two", "writer"), ("two", "reader")]
 
 
-def test_nothing_is_begun_after_the_deadline(tmp_path, monkeypatch):
+def test_what_runs_at_the_deadline_is_ended_and_left_for_another_run(tmp_path, monkeypatch):
     processes = Processes(monkeypatch, WRITTEN, READ)
-    late = dataclasses.replace(ALLOWED, deadline=time.monotonic())
-    assert run(tmp_path, {"one": entry()}, late) == ([], [])
-    assert not processes.started
+    in_time = limits.run
+
+    async def one_is_slow(module, arguments, *others):
+        if arguments[0] == "two":
+            await asyncio.sleep(60)
+        return await in_time(module, arguments, *others)
+
+    monkeypatch.setattr(limits, "run", one_is_slow)
+    entries = {name: entry() for name in ("one", "two")}
+    soon = dataclasses.replace(ALLOWED, deadline=time.monotonic() + 0.5)
+    table, done = run(tmp_path, entries, soon)
+    assert {row.experiment for row in table} == {"one"} == set(done)
+    monkeypatch.setattr(limits, "run", in_time)
+    assert run(tmp_path, entries)[1] == ["two"]
+    assert ("two", "reader") in processes.started
 
 
 def test_an_experiment_whose_module_is_broken_starts_no_process(tmp_path, monkeypatch):

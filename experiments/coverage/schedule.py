@@ -1,6 +1,7 @@
 """Runs a plan: two processes an experiment, so many experiments at a time, what is done skipped."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -27,7 +28,7 @@ class Limits:
         jobs: experiments at a time.
         seconds: the longest that one process of an experiment may take.
         memory_gb: the most resident memory of one process, in GB (1e9 bytes).
-        deadline: the time, by `time.monotonic`, after which no experiment is begun.
+        deadline: the time, by `time.monotonic`, at which what is not over is left for another run.
     """
 
     jobs: int
@@ -65,15 +66,18 @@ async def run(
 
     async def one(experiment: str) -> None:
         async with slots:
-            if time.monotonic() < allowed.deadline:
-                await _record(work, experiment, plan[experiment], allowed)
-                done(experiment)
+            await _record(work, experiment, plan[experiment], allowed)
+            done(experiment)
 
     missing = plan.keys() - recorded(work, plan).keys()
-    async with asyncio.TaskGroup() as group:
-        for experiment in plan:
-            if experiment in missing:
-                group.create_task(one(experiment))
+    with contextlib.suppress(TimeoutError):
+        async with (
+            asyncio.timeout(allowed.deadline - time.monotonic()),
+            asyncio.TaskGroup() as group,
+        ):
+            for experiment in plan:
+                if experiment in missing:
+                    group.create_task(one(experiment))
 
 
 def folder(work: pathlib.Path, experiment: str) -> pathlib.Path:
