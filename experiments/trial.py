@@ -87,6 +87,15 @@ class Experiment:
         }
 
 
+def read(config: pathlib.Path) -> Experiment:
+    """Reads a trial's gin file, in a process as good as new."""
+    gin.clear_config()
+    tf_keras.backend.clear_session()
+    tf_keras.mixed_precision.set_global_policy("float32")
+    gin.parse_config_files_and_bindings([str(config)], [], finalize_config=False)
+    return gin.get_configurable(Experiment)()
+
+
 def run(config: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
     """Runs the trial that a gin file describes; see `experiments.runner.run`.
 
@@ -97,7 +106,7 @@ def run(config: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
     Returns:
         The content of its `result.json`.
     """
-    experiment = _configure(config)
+    experiment = read(config)
     if experiment.dense is not None:
         _start_from((folder / experiment.dense).resolve())
     gin.finalize()
@@ -144,19 +153,10 @@ def model_and_inputs(config: pathlib.Path, examples: int) -> tuple[tf_keras.Mode
 
 def _evaluated(config: pathlib.Path) -> tuple[ExperimentConfig, str | None]:
     """The parameters of a trial that is only evaluated, and its test data if it has such."""
-    experiment = _configure(config)
+    experiment = read(config)
     gin.finalize()
     manifest = experiment.manifest()
     return experiment.params(), str(manifest.path("test")) if manifest else None
-
-
-def _configure(config: pathlib.Path) -> Experiment:
-    """Reads a trial's gin file, in a process as good as new."""
-    gin.clear_config()
-    tf_keras.backend.clear_session()
-    tf_keras.mixed_precision.set_global_policy("float32")
-    gin.parse_config_files_and_bindings([str(config)], [], finalize_config=False)
-    return gin.get_configurable(Experiment)()
 
 
 def check(text: str) -> None:

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterator
 
 from kwc import artifact
+from kwc.compressor import CompressionError
 from launch.errors import LaunchError
 from launch.layout import CONFIG
 
@@ -59,6 +60,24 @@ def config_errors_told(config: pathlib.Path, use: str) -> Iterator[None]:
             f"{config} is not the config of a trial that can be {use}: "
             f"{type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
+
+
+@contextlib.contextmanager
+def export_errors_told(config: pathlib.Path, out: pathlib.Path) -> Iterator[None]:
+    """Turns the errors of an export into a LaunchError.
+
+    Args:
+        config: The gin file of the artifact's trial.
+        out: What is written.
+    """
+    try:
+        yield
+    except artifact.ArtifactError as error:
+        raise LaunchError(f"{error} ({config} describes the model.)") from error
+    except CompressionError as error:
+        raise LaunchError(str(error)) from error
+    except OSError as error:
+        raise LaunchError(f"{out} cannot be written: {error}") from error
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ A prepared data set is a folder with one TFRecord file per split and a `manifest
 what is in them. `python -m experiments.prepare_data --help` lists the data sets.
 """
 
+from experiments.data.images import read_images
 from experiments.data.manifest import Manifest, SplitFile, load_manifest
 from experiments.data.prepare import prepare
 from experiments.data.sources import SOURCES, Source, find_source
@@ -16,4 +17,5 @@ __all__ = [
     "find_source",
     "load_manifest",
     "prepare",
+    "read_images",
 ]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from experiments.data.manifest import Manifest
 from experiments.data.splits import stratified_split
 from experiments.data.tfrecords import Advance, serialize, write_split
 
@@ -85,3 +86,28 @@ def _serialize(pair: tuple[np.ndarray | bytes, int]) -> bytes:
     image, label = pair
     encoded = image if isinstance(image, bytes) else tf.io.encode_png(image).numpy()
     return serialize({"image/encoded": encoded, "image/class/label": [label]})
+
+
+def read_images(manifest: Manifest, split: str, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the first pictures of a split as they are stored, untouched by any task.
+
+    Args:
+        manifest: of images of one size.
+        split: "train", "validation" or "test".
+        limit: how many at most.
+
+    Returns:
+        uint8 [count, height, width, channels], and int64 labels [count].
+    """
+    import tensorflow as tf
+
+    features = {
+        "image/encoded": tf.io.FixedLenFeature([], tf.string),
+        "image/class/label": tf.io.FixedLenFeature([], tf.int64),
+    }
+    images, labels = [], []
+    for record in tf.data.TFRecordDataset(str(manifest.path(split))).take(limit):
+        example = tf.io.parse_single_example(record, features)
+        images.append(tf.io.decode_image(example["image/encoded"]).numpy())
+        labels.append(example["image/class/label"].numpy())
+    return np.stack(images), np.stack(labels)

@@ -5,7 +5,6 @@ import pathlib
 import sys
 from typing import Any
 
-from launch.errors import LaunchError
 from launch.layout import CONFIG
 
 _DESCRIPTION = """\
@@ -96,8 +95,9 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _write(arguments: argparse.Namespace, model: Any, inputs: Any, config: pathlib.Path) -> Any:
     import kwc
+    from launch import artifacts
 
-    try:
+    with artifacts.export_errors_told(config, arguments.out):
         return kwc.export(
             arguments.file,
             model,
@@ -107,9 +107,3 @@ def _write(arguments: argparse.Namespace, model: Any, inputs: Any, config: pathl
             route=arguments.route,
             inputs=inputs,
         )
-    except kwc.ArtifactError as error:
-        raise LaunchError(f"{error} ({config} describes the model.)") from error
-    except kwc.CompressionError as error:
-        raise LaunchError(str(error)) from error
-    except OSError as error:
-        raise LaunchError(f"{arguments.out} cannot be written: {error}") from error
