@@ -15,6 +15,7 @@ from typing import Any
 import tf_keras
 
 from kwc.exports import (  # noqa: F401  (register their routes)
+    in_graph,
     keras,
     native,
     packed,

@@ -102,7 +102,7 @@ class Graph:
     def constant(self, tensor: schema.TensorT) -> np.ndarray | None:
         """The array of a constant tensor, in its shape if it has all its elements; else None."""
         data = self.model.buffers[tensor.buffer].data
-        dtype = _dtype_of(tensor)
+        dtype = dtype_of(tensor)
         if data is None or not len(data) or dtype is None:
             return None
         array = np.frombuffer(bytes(data), dtype)
@@ -139,20 +139,17 @@ class Graph:
 
     def add_constant(self, subgraph: int, name: str, constant: Constant) -> int:
         """Adds a constant tensor; returns its number."""
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(constant.data).tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
         tensor = _tensor(name, constant.kind, constant.shape)
-        tensor.buffer = len(self.model.buffers) - 1
+        tensor.buffer = self.add_buffer(constant.data)
         tensor.quantization = _quantization(constant.scale, constant.axis)
         tensor.sparsity = constant.sparsity
-        return self._add(subgraph, tensor)
+        return self.add(subgraph, tensor)
 
     def add_result(self, subgraph: int, name: str, constant: Constant) -> int:
         """Adds a tensor that an operation will fill with what a constant holds."""
         tensor = _tensor(name, constant.kind, constant.shape)
         tensor.quantization = _quantization(constant.scale, constant.axis)
-        return self._add(subgraph, tensor)
+        return self.add(subgraph, tensor)
 
     def add_rows(self, subgraph: int, name: str, like: int, table: Constant) -> int:
         """Adds a tensor for rows of a table, of the shape of another tensor."""
@@ -160,7 +157,7 @@ class Graph:
         tensor = _tensor(name, table.kind, other.shape)
         tensor.shapeSignature = other.shapeSignature
         tensor.quantization = _quantization(table.scale, len(other.shape) - 1)
-        return self._add(subgraph, tensor)
+        return self.add(subgraph, tensor)
 
     def empty(self, found: Found) -> str:
         """Takes the content of a constant away, for an operation to fill it; returns its name."""
@@ -171,7 +168,7 @@ class Graph:
             for other in subgraph.tensors
             if other.buffer == tensor.buffer and other is not tensor
         ]
-        if not shared:
+        if not shared and tensor.buffer:
             self.model.buffers[tensor.buffer].data = None
         tensor.buffer = 0
         tensor.quantization = None
@@ -184,43 +181,47 @@ class Graph:
         inputs: Sequence[int],
         outputs: Sequence[int],
         before: schema.OperatorT | None = None,
-        after: schema.OperatorT | None = None,
         options: object | None = None,
         version: int = 1,
-    ) -> schema.OperatorT:
-        """Adds an operation: at the start, or before or after another one.
+    ) -> None:
+        """Adds an operation.
 
         Args:
             subgraph: where.
             name: of the operation in the schema, such as `DEQUANTIZE`.
             inputs: numbers of tensors.
             outputs: numbers of tensors.
-            before: the operation that it precedes.
-            after: the operation that it follows.
+            before: the operation that it precedes; None for the start.
             options: its options in the schema, an object such as `GatherOptionsT`.
             version: the least version of the operation that does what is asked.
         """
         operator = schema.OperatorT()
-        operator.opcodeIndex = self._opcode(name, version)
+        operator.opcodeIndex = self.opcode(getattr(schema.BuiltinOperator, name), version)
         operator.inputs, operator.outputs = list(inputs), list(outputs)
         if options is not None:
             kind = type(options).__name__.removesuffix("T")
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
             operator.builtinOptions = options
+        self.place(subgraph, operator, before)
+
+    def place(
+        self, subgraph: int, operator: schema.OperatorT, before: schema.OperatorT | None = None
+    ) -> None:
+        """Puts an operation before another, or at the start."""
         operators = self.model.subgraphs[subgraph].operators
-        place = 0
-        if before is not None:
-            place = _place(operators, before)
-        if after is not None:
-            place = _place(operators, after) + 1
-        operators.insert(place, operator)
-        return operator
+        there = 0 if before is None else _index(operators, before)
+        operators.insert(there, operator)
+
+    def remove(self, subgraph: int, operator: schema.OperatorT) -> None:
+        """Takes an operation away."""
+        operators = self.model.subgraphs[subgraph].operators
+        del operators[_index(operators, operator)]
 
     def at_least(self, operator: schema.OperatorT, version: int) -> None:
         """Raises the version of an operation, which a runtime must know to take the file."""
         code = self.model.operatorCodes[operator.opcodeIndex]
         if (code.version or 1) < version:
-            operator.opcodeIndex = self._opcode(self.name_of(operator), version)
+            operator.opcodeIndex = self.opcode(code.builtinCode, version)
 
     def pack(self) -> bytes:
         """Returns the bytes of the file."""
@@ -228,13 +229,21 @@ class Graph:
         builder.Finish(self.model.Pack(builder), _IDENTIFIER)
         return bytes(builder.Output())
 
-    def _add(self, subgraph: int, tensor: schema.TensorT) -> int:
+    def add_buffer(self, data: np.ndarray) -> int:
+        """Adds the bytes of an array to the file; returns their number."""
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        return len(self.model.buffers) - 1
+
+    def add(self, subgraph: int, tensor: schema.TensorT) -> int:
+        """Adds a tensor; returns its number."""
         tensors = self.model.subgraphs[subgraph].tensors
         tensors.append(tensor)
         return len(tensors) - 1
 
-    def _opcode(self, name: str, version: int) -> int:
-        code = getattr(schema.BuiltinOperator, name)
+    def opcode(self, code: int, version: int) -> int:
+        """Returns the number in the file of a version of an operation; adds it if it is new."""
         for index, known in enumerate(self.model.operatorCodes):
             if known.builtinCode == code and (known.version or 1) == version:
                 return index
@@ -249,7 +258,7 @@ def _numbers(vector: np.ndarray | None) -> list[int]:
     return [] if vector is None else [int(number) for number in vector]
 
 
-def _place(operators: list, operator: schema.OperatorT) -> int:
+def _index(operators: list, operator: schema.OperatorT) -> int:
     return next(n for n, other in enumerate(operators) if other is operator)
 
 
@@ -275,7 +284,8 @@ def _text(name: bytes | str) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
 
-def _dtype_of(tensor: schema.TensorT) -> np.dtype | None:
+def dtype_of(tensor: schema.TensorT) -> np.dtype | None:
+    """Dtype of a tensor's elements; None for what is no number."""
     names = {code: name for name, code in vars(schema.TensorType).items() if name in _DTYPES}
     name = names.get(tensor.type)
     return None if name is None else np.dtype(_DTYPES[name])

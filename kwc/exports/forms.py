@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
+from kwc import ops as kwc_ops
+from kwc.algorithms import Lossless
 from kwc.artifact import CodedWeight, PackedWeight
+from kwc.compressor import Chain, WeightCompressor, WeightInfo, links
+
+_CLOSE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,3 +60,42 @@ def scaled(weight: CodedWeight | PackedWeight) -> Scaled | None:
         if np.all((units == scale) | (units == 0)) and np.array_equal(levels * scale, value):
             return Scaled(levels, np.where(scale > 0, scale, np.float32(1)))
     return None
+
+
+def factors(weight: CodedWeight | PackedWeight) -> tuple[PackedWeight, PackedWeight] | None:
+    """Finds the two matrices, `[rows, r]` and `[r, columns]`, whose product a weight is.
+
+    The algorithm is not asked: the two params of a chain's first link multiply to the weight. Each
+    is as later links packed it.
+
+    Returns:
+        The two; None if the weight is no such product.
+    """
+    first, *rest = links(weight.compressor)
+    shapes, arrays = first.param_shapes(weight.info), weight.arrays
+    if [len(shape) for shape in shapes.values()] != [2, 2]:
+        return None
+    if not rest:
+        if arrays.keys() != shapes.keys():
+            return None
+        arrays = {f"{name}/weight": array for name, array in arrays.items()}
+    later = Lossless() if not rest else rest[0] if len(rest) == 1 else Chain(tuple(rest))
+    pair = tuple(_inner(weight, arrays, later, *param) for param in shapes.items())
+    (rows, inner), (others, columns) = shapes.values()
+    if inner != others or (rows, columns) != weight.info.matrix_shape:
+        return None
+    product = pair[0].decompress() @ pair[1].decompress()
+    value = kwc_ops.to_matrix(kwc_ops.NumpyOps, weight.decompress(), weight.info)
+    bound = _CLOSE * np.max(np.abs(value), initial=0)
+    return pair if np.allclose(product, value, rtol=0, atol=bound) else None
+
+
+def _inner(
+    weight: CodedWeight | PackedWeight,
+    arrays: Mapping[str, np.ndarray],
+    later: WeightCompressor,
+    name: str,
+    shape: tuple[int, ...],
+) -> PackedWeight:
+    own = {k.removeprefix(f"{name}/"): a for k, a in arrays.items() if k.startswith(f"{name}/")}
+    return PackedWeight(WeightInfo(f"{weight.info.path}/{name}", shape), later, own)

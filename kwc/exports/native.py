@@ -137,11 +137,13 @@ def _is_table(graph: Graph, operator, found: Found, constant: Constant) -> bool:
 
 def _gather(graph, number: int, constant: Constant, path: str, tensor: int, operator) -> None:
     """Looks up rows of integers, and decodes those alone."""
+    looked_up = schema.GatherOptionsT()
+    looked_up.axis = 0
     rows = graph.add_rows(number, f"{path}/rows", operator.outputs[0], constant)
-    operator.inputs[0] = tensor
-    graph.insert(number, "DEQUANTIZE", [rows], [operator.outputs[0]], after=operator, version=5)
-    operator.outputs[0] = rows
-    graph.at_least(operator, 2)
+    inputs = [tensor, operator.inputs[1]]
+    graph.insert(number, "GATHER", inputs, [rows], operator, looked_up, version=2)
+    graph.insert(number, "DEQUANTIZE", [rows], operator.outputs, operator, version=5)
+    graph.remove(number, operator)
 
 
 def _multiply(graph: Graph, tensor: int, operator) -> None:

@@ -43,23 +43,39 @@ def convert(source: Source) -> bytes:
             package is missing.
     """
     check_installed()
-    try:
-        return _convert(source, None)
-    # The converter fails in ways of its own; what it lacks for a batch of 1 is what counts.
-    except Exception:
-        try:
-            return _convert(source, 1)
-        except Exception as error:
-            raise _explained(error) from error
-
-
-def _convert(source: Source, batch: int | None) -> bytes:
     module = tf.Module()
     module.model = source.model
-    function = source.function(batch)
+    try:
+        return convert_function(source.function(None), module)
+    # Layers fail in ways of their own; what a batch of 1 lacks is what counts.
+    except Exception:
+        try:
+            function = source.function(1)
+        except Exception as error:
+            raise _explained(error) from error
+        return convert_function(function, module)
+
+
+def convert_function(
+    function: tf.types.experimental.ConcreteFunction, module: tf.Module | None = None
+) -> bytes:
+    """Converts a function of named inputs to builtin ops; variables that it reads are constants.
+
+    Args:
+        function: the function.
+        module: what holds its variables; None if it has none.
+
+    Raises:
+        ExportError: it needs operations that TensorFlow Lite does not have.
+    """
+    signatures = {SIGNATURE: function}
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={SIGNATURE: function})
-        return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+        # The converter fails in ways of its own.
+        try:
+            tf.saved_model.save(module or tf.Module(), folder, signatures=signatures)
+            return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+        except Exception as error:
+            raise _explained(error) from error
 
 
 def _explained(error: Exception) -> ExportError:

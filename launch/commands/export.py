@@ -31,6 +31,8 @@ routes to tflite that decode weights once, when the file is loaded:
   float16   floats of 16 bits, whatever the algorithm
   packed    entropy codes in one .kwc, which kwc expand makes a .tflite of: exact
   float32   plain floats, to compare with
+  in_graph  the algorithm's own arrays, decoded in every inference; low rank as two
+            products (--decompress=during)
 to saved_model:
   at_load   the algorithm's arrays, decoded when it is loaded
   at_call   the same, decoded in every call (--decompress=during)
