@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 from absl import logging
 from official.common import distribute_utils
-from official.core import base_trainer, task_factory, train_lib, train_utils
+from official.core import base_task, base_trainer, task_factory, train_lib, train_utils
 from official.core.config_definitions import ExperimentConfig
 from official.modeling import performance
 from official.vision.utils import summary_manager
@@ -171,7 +171,7 @@ def measure(
         ArtifactError: the file is damaged, forged, or of another model.
         FileNotFoundError: the data is not there.
     """
-    params, strategy, task, model = _built(params, test_path)
+    params, strategy, task, model = built(params, test_path)
     with strategy.scope():
         report = kwc.load(artifact, into=model)
     metrics = evaluate(params, task, model, strategy)
@@ -197,7 +197,7 @@ def model_and_inputs(
         CompressionError: the step gives the model more than its inputs.
         FileNotFoundError: the data is not there.
     """
-    params, strategy, task, model = _built(params, test_path)
+    params, strategy, task, model = built(params, test_path)
     batch = next(iter(task.build_inputs(params.task.validation_data)))
     with strategy.scope():
         inputs = kwc_task.inputs_of(task, model, batch)
@@ -233,8 +233,10 @@ def summary(content: dict[str, Any], folder: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def _built(params: ExperimentConfig, test_path: str | None):
-    """The parameters of the final evaluation, its strategy, its task, and a new model of it."""
+def built(
+    params: ExperimentConfig, test_path: str | None
+) -> tuple[ExperimentConfig, tf.distribute.Strategy, base_task.Task, tf_keras.Model]:
+    """Returns the parameters of the final evaluation, its strategy, its task and a new model."""
     params = _final(params, test_path)
     _check_inputs(params, trains=False)
     strategy = _strategy(params)

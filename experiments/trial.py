@@ -17,7 +17,11 @@ from official.core.config_definitions import ExperimentConfig
 from official.modeling import hyperparams
 
 from experiments import data as prepared_data
-from experiments import registry_imports, runner  # noqa: F401  (registers the experiments)
+from experiments import (  # noqa: F401  (registers the experiments)
+    registry_imports,
+    runner,
+    signatures,
+)
 from kwc.compressor import CompressionError
 from kwc.report import Report
 
@@ -149,6 +153,17 @@ def model_and_inputs(config: pathlib.Path, examples: int) -> tuple[tf_keras.Mode
     """
     params, test_path = _evaluated(config)
     return runner.model_and_inputs(params, examples, test_path)
+
+
+def model_and_given(
+    config: pathlib.Path, examples: int, signature: str
+) -> tuple[tf_keras.Model, dict[str, Any]]:
+    """Builds the model of the trial that a gin file describes; see `signatures.model_and_given`.
+
+    Neither the trial's folder nor the dense trial that it started from is needed.
+    """
+    params, test_path = _evaluated(config)
+    return signatures.model_and_given(params, examples, signature, test_path)
 
 
 def _evaluated(config: pathlib.Path) -> tuple[ExperimentConfig, str | None]:

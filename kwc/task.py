@@ -192,6 +192,17 @@ def inputs_of(task, model: tf_keras.Model, batch: Any) -> Any:
     Raises:
         CompressionError: it calls it with more than its inputs.
     """
+    inputs, more = call_of(task, model, batch)
+    if more:
+        raise CompressionError(
+            f"The task calls its model with more than its inputs: {', '.join(more)}. Wrap it in a "
+            "model that takes nothing else, and call kwc.export in Python."
+        )
+    return inputs
+
+
+def call_of(task, model: tf_keras.Model, batch: Any) -> tuple[Any, list[str]]:
+    """Returns the inputs that a validation step hands its model, and what it gives it besides."""
     recorded = []
 
     def record(call, inputs, *args, **kwargs):
@@ -201,13 +212,7 @@ def inputs_of(task, model: tf_keras.Model, batch: Any) -> Any:
     with intercepted(model, record), contextlib.suppress(ModelCalled):
         task.validation_step(_copied(batch), model=model, metrics=[])
     inputs, args, kwargs = recorded[0]
-    more = [*map(str, args), *(kwargs.keys() - {"training"})]
-    if more:
-        raise CompressionError(
-            f"The task calls its model with more than its inputs: {', '.join(more)}. Wrap it in a "
-            "model that takes nothing else, and call kwc.export in Python."
-        )
-    return inputs
+    return inputs, [*map(str, args), *(kwargs.keys() - {"training"})]
 
 
 def _copied(batch: Any) -> Any:

@@ -52,7 +52,7 @@ def config_errors_told(config: pathlib.Path, use: str) -> Iterator[None]:
         yield
     except artifact.ArtifactError as error:
         raise LaunchError(f"{error} ({config} describes the model.)") from error
-    except FileNotFoundError as error:
+    except (CompressionError, FileNotFoundError) as error:
         raise LaunchError(str(error)) from error
     # gin and Model Garden raise errors of every kind for what a config says.
     except Exception as error:

@@ -54,6 +54,31 @@ def test_inputs_are_those_of_the_test_split(finished, data):
     assert np.ptp(inputs) > 0
 
 
+@pytest.mark.usefixtures("as_new_process")
+def test_a_saved_model_serves_what_the_tasks_own_export_does(finished, capsys, tmp_path):
+    out = tmp_path / "served"
+    status, _, errors = export(capsys, finished / "model.kwc", "--to=saved_model", f"--out={out}")
+    assert status == 0, errors
+    signature = tf.saved_model.load(out).signatures["serving_default"]
+    images = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3)).astype(np.uint8)
+    outputs = signature(inputs=tf.constant(images))
+    assert {name: value.shape for name, value in outputs.items()} == dict.fromkeys(
+        ("logits", "probs"), (3, 10)
+    )
+    np.testing.assert_allclose(np.sum(outputs["probs"], axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("as_new_process")
+def test_a_saved_model_serves_the_model_itself_if_asked(finished, capsys, tmp_path):
+    out = tmp_path / "served"
+    status, _, errors = export(
+        capsys, finished / "model.kwc", "--to=saved_model", "--signature=model", f"--out={out}"
+    )
+    assert status == 0, errors
+    signature = tf.saved_model.load(out).signatures["serving_default"]
+    assert signature(inputs=tf.ones([2, 8, 8, 3]))["outputs"].shape == (2, 10)
+
+
 def refused(capsys, message, *arguments):
     status, output, errors = export(capsys, *arguments)
     assert (status, output) == (1, "")
@@ -72,6 +97,30 @@ def test_an_unknown_route_is_refused(finished, capsys, tmp_path):
         f"--out={tmp_path / 'model.tflite'}",
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("as_new_process")
+def test_a_signature_that_the_task_does_not_have_is_refused(finished, capsys, tmp_path):
+    refused(
+        capsys,
+        "Model Garden has no export of ImageClassificationTask with the signature serve, but with "
+        "image_tensor, image_bytes, tf_example, tflite. Take the signature model",
+        finished / "model.kwc",
+        "--to=saved_model",
+        "--signature=serve",
+        f"--out={tmp_path / 'served'}",
+    )
+
+
+def test_a_signature_of_a_tflite_file_is_refused(finished, capsys, tmp_path):
+    refused(
+        capsys,
+        "--signature=task is for --to=saved_model",
+        finished / "model.kwc",
+        "--to=tflite",
+        "--signature=task",
+        f"--out={tmp_path / 'model.tflite'}",
+    )
 
 
 def test_an_artifact_without_config_is_refused(finished, capsys, tmp_path):

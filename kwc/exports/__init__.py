@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pathlib
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import tf_keras
@@ -27,10 +28,11 @@ from kwc.exports.errors import ExportError, ProofError
 from kwc.exports.proof import prove
 from kwc.exports.report import ExportReport, WeightExport
 from kwc.exports.routes import Placed, Route
+from kwc.exports.signatures import SIGNATURE, Signature
 from kwc.exports.source import Source
 from kwc.report import dense_bytes, describe
 
-__all__ = ["ExportError", "ExportReport", "ProofError", "export"]
+__all__ = ["ExportError", "ExportReport", "ProofError", "Signature", "export"]
 
 
 def export(
@@ -39,9 +41,10 @@ def export(
     path: str | os.PathLike,
     *,
     to: str,
-    inputs: Any,
+    inputs: Any = None,
     decompress: str = "before",
     route: str = routes.AUTO,
+    signatures: Mapping[str, Signature] | None = None,
 ) -> ExportReport:
     """Writes an artifact as a file that others run, proves it, and only then gives it its name.
 
@@ -51,10 +54,13 @@ def export(
         path: the file or folder to write, whole or not at all; one that is there is replaced.
         to: `tflite`, `saved_model` or `keras`.
         inputs: a batch of real inputs as the model takes it, 2 examples or more: an array, or lists
-            and mappings of arrays. They fix all axes but the batch, and prove the outputs.
+            and mappings of arrays. They fix all axes but the batch, and prove the outputs. Not
+            needed with `signatures`, which have inputs of their own.
         decompress: `before` to decode weights once, when the file is loaded; `during` to do so in
             every inference.
         route: name of a route; `auto` takes the first that holds a compressed weight.
+        signatures: functions over the model that a SavedModel serves, by name, in the place of the
+            model's own call; one of them is the default, `serving_default`.
 
     Returns:
         How each compressed weight is held, and what the proof found.
@@ -68,8 +74,21 @@ def export(
         OSError: a file cannot be read or written.
     """
     allowed = routes.asked_for(to, decompress, route)
-    content = source.read(artifact, model, inputs)
+    _check_signatures(signatures, to)
+    content = source.read(artifact, model, inputs, signatures)
     return _export(content, _first_that_holds(allowed, content), pathlib.Path(path))
+
+
+def _check_signatures(signatures: Mapping[str, Signature] | None, to: str) -> None:
+    if signatures is None:
+        return
+    if to != "saved_model":
+        raise ExportError(f"An export to {to} takes no signatures; a SavedModel does.")
+    if SIGNATURE not in signatures:
+        raise ExportError(
+            f"One of the signatures must be {SIGNATURE}, which loaders take where none is named; "
+            f"given were {', '.join(signatures) or 'none'}."
+        )
 
 
 def _first_that_holds(allowed: list[Route], content: Source) -> Route:

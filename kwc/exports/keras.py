@@ -14,6 +14,7 @@ import tf_keras
 
 from kwc.exports.errors import ExportError
 from kwc.exports.routes import Placed, Route, anything, register
+from kwc.exports.signatures import SIGNATURE
 from kwc.exports.source import Source
 
 
@@ -47,7 +48,10 @@ class _Loaded:
             model = tf_keras.models.load_model(path, compile=False)
         self._source = dataclasses.replace(source, model=model)
 
-    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def __call__(
+        self, inputs: Mapping[str, np.ndarray], signature: str = SIGNATURE
+    ) -> dict[str, np.ndarray]:
+        """Calls it; there is nothing else in it to call."""
         tensors = {name: tf.constant(array) for name, array in inputs.items()}
         return {name: tensor.numpy() for name, tensor in self._source.call(tensors).items()}
 

@@ -13,6 +13,7 @@ import numpy as np
 from kwc.exports import layout
 from kwc.exports.errors import ProofError
 from kwc.exports.routes import Placed, Route, WrittenModel
+from kwc.exports.signatures import Signature
 from kwc.exports.source import Source
 
 ROUNDING = 1e-4
@@ -52,7 +53,11 @@ def prove(source: Source, route: Route, path: pathlib.Path, placed: Mapping[str,
     written = route.read(source, path)
     found = _check_constants(source, route, written, placed)
     weight_error = _check_weights(source, route, written, placed)
-    error = max(_check_outputs(source, route, written, size) for size in (1, source.examples))
+    error = max(
+        _check_outputs(signature, route, written, name, size)
+        for name, signature in source.signatures.items()
+        for size in (1, signature.examples)
+    )
     return Proof(error, weight_error, found, size_of(path))
 
 
@@ -131,18 +136,20 @@ def _check_weights(
     return max(errors, default=None)
 
 
-def _check_outputs(source: Source, route: Route, written: WrittenModel, size: int) -> float:
-    expected = source.outputs(size)
-    outputs = written(source.batch(size))
+def _check_outputs(
+    signature: Signature, route: Route, written: WrittenModel, name: str, size: int
+) -> float:
+    expected = signature.outputs(size)
+    outputs = written(signature.batch(size), name)
     if outputs.keys() != expected.keys():
         raise _failed("outputs", f"it has {sorted(outputs)}, the model {sorted(expected)}", route)
-    errors = {name: relative_error(outputs[name], value) for name, value in expected.items()}
+    errors = {key: relative_error(outputs[key], value) for key, value in expected.items()}
     worst = max(errors, key=errors.__getitem__)
     if errors[worst] > route.tolerance + ROUNDING:
         raise _failed(
             "outputs",
-            f"with a batch of {size}, {worst} is {errors[worst]:.1e} of its largest value apart "
-            f"from the model's; {route.tolerance + ROUNDING:.1e} is allowed",
+            f"with a batch of {size}, {worst} of {name} is {errors[worst]:.1e} of its largest "
+            f"value apart from the model's; {route.tolerance + ROUNDING:.1e} is allowed",
             route,
         )
     return errors[worst]

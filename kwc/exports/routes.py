@@ -12,6 +12,7 @@ import numpy as np
 from kwc.artifact import CodedWeight
 from kwc.exports.errors import ExportError
 from kwc.exports.layout import Layout
+from kwc.exports.signatures import SIGNATURE
 from kwc.exports.source import Source
 from kwc.report import describe
 
@@ -58,8 +59,10 @@ class Placed:
 class WrittenModel(Protocol):
     """A written file, read back as its users do."""
 
-    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs it: named inputs to named outputs, with a batch of any size."""
+    def __call__(
+        self, inputs: Mapping[str, np.ndarray], signature: str = SIGNATURE
+    ) -> dict[str, np.ndarray]:
+        """Runs one of its signatures: named inputs to named outputs, with a batch of any size."""
 
     def constants(self) -> Iterable[np.ndarray]:
         """Every array that the file holds."""

@@ -1,4 +1,4 @@
-"""Routes to SavedModel: one signature, its variables, and weights that its own graph decodes.
+"""Routes to SavedModel: signatures, their variables, and weights that their own graphs decode.
 
 TensorFlow Serving, `tf.saved_model.load` and the loader of TensorFlow 1 take what is written, with
 TensorFlow's own operations alone. Nothing of training is in it, nor of Keras.
@@ -17,7 +17,7 @@ import tensorflow as tf
 from kwc.artifact import CodedWeight
 from kwc.exports.errors import ExportError
 from kwc.exports.layout import Layout
-from kwc.exports.loaded import SIGNATURE, Loaded
+from kwc.exports.loaded import Loaded, name_of
 from kwc.exports.routes import Place, Placed, Route, anything, register
 from kwc.exports.source import Source
 from kwc.exports.storage import Bits, Deflated
@@ -209,14 +209,15 @@ def _save(
         ExportError: TensorFlow cannot save the model.
     """
     root = tf.Module()
-    with substituted(source.model, {name: one.module.read for name, one in held.items()}) as places:
-        root.serve = source.function()
-    root.held = [one.module for one in held.values()]
-    root.more = list(more)
-    root.plain = list(root.serve.graph.variables)
-    root.resources = _resources(source)
+    makers = {name: one.module.read for name, one in held.items()}
     try:
-        tf.saved_model.save(root, path, signatures={SIGNATURE: root.serve})
+        with substituted(source.model, makers) as places:
+            served = {name: signature.trace() for name, signature in source.signatures.items()}
+        variables = {id(v): v for function in served.values() for v in function.graph.variables}
+        root.served, root.plain = served, list(variables.values())
+        root.held, root.more = [one.module for one in held.values()], list(more)
+        root.resources = _resources(source)
+        tf.saved_model.save(root, path, signatures=served)
     # Layers of all kinds fail in ways of their own.
     except Exception as error:
         raise ExportError(
@@ -228,7 +229,9 @@ def _save(
     for name, one in held.items():
         shape = source.weights[name].info.shape
         layout = Layout(tuple(range(len(shape))), shape)
-        placed[name] = Placed(one.form, one.stored, (Place(places[name].tensor.name, layout),))
+        made = {key: places[name].made_in(function.graph) for key, function in served.items()}
+        read = tuple(Place(name_of(k, x), layout) for k, x in made.items() if x is not None)
+        placed[name] = Placed(one.form, one.stored, read)
     return placed
 
 

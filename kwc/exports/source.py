@@ -17,6 +17,7 @@ from kwc import artifact
 from kwc import model as kwc_model
 from kwc.artifact import CodedWeight
 from kwc.exports.errors import ExportError
+from kwc.exports.signatures import SIGNATURE, Signature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Source:
         inputs: real inputs by name, each with the batch as its first axis, at least 2 examples.
         structure: the same as the model takes them; its leaves are the names.
         file_bytes: length of the artifact.
+        served: what a SavedModel serves in the place of the model's own call; `inputs` are then
+            those of the default one.
     """
 
     model: tf_keras.layers.Layer
@@ -37,6 +40,13 @@ class Source:
     inputs: Mapping[str, np.ndarray]
     structure: Any
     file_bytes: int
+    served: Mapping[str, Signature] | None = None
+
+    @functools.cached_property
+    def signatures(self) -> Mapping[str, Signature]:
+        """What a SavedModel serves, by name."""
+        own = Signature(self.function, self.inputs, lambda **inputs: self.call(inputs))
+        return self.served or {SIGNATURE: own}
 
     @functools.cached_property
     def compressed(self) -> dict[str, CodedWeight]:
@@ -79,7 +89,12 @@ class Source:
         return tf.function(lambda **inputs: self.call(inputs)).get_concrete_function(**specs)
 
 
-def read(path: str | os.PathLike, model: tf_keras.layers.Layer, inputs: Any) -> Source:
+def read(
+    path: str | os.PathLike,
+    model: tf_keras.layers.Layer,
+    inputs: Any,
+    signatures: Mapping[str, Signature] | None = None,
+) -> Source:
     """Fills a model with an artifact's weights, and checks the inputs that will prove the export.
 
     Args:
@@ -87,6 +102,8 @@ def read(path: str | os.PathLike, model: tf_keras.layers.Layer, inputs: Any) -> 
         model: a plain, built model of the artifact's architecture.
         inputs: a batch of real inputs as the model takes it: an array, or lists and mappings of
             arrays, each with the same number of examples, at least 2, along its first axis.
+        signatures: what to serve in the place of the model's own call, whose `inputs` then do not
+            matter.
 
     Raises:
         ArtifactError: the file is damaged, forged or for another model.
@@ -96,17 +113,18 @@ def read(path: str | os.PathLike, model: tf_keras.layers.Layer, inputs: Any) -> 
     """
     report = kwc_model.load(path, into=model)
     expected = {weight.path: weight.shape for weight in report}
-    arrays = {name: _array(name, leaf) for name, leaf in named(inputs, "inputs")}
-    lengths = {name: array.shape[:1] for name, array in arrays.items()}
-    if len(set(lengths.values())) != 1 or next(iter(lengths.values())) < (2,):
-        raise ExportError(
-            "An export is proved on real inputs, a batch of 2 examples or more, as the model takes "
-            f"it; given were {lengths or None} of them."
-        )
-    names = iter(arrays)
-    structure = tf.nest.map_structure(lambda leaf: next(names), inputs)
+    if signatures is None:
+        arrays = {name: _array(name, leaf) for name, leaf in named(inputs, "inputs")}
+        names = iter(arrays)
+        structure = tf.nest.map_structure(lambda leaf: next(names), inputs)
+        _check_batch(arrays)
+    else:
+        for signature in signatures.values():
+            _check_batch(signature.inputs)
+        arrays = signatures[SIGNATURE].inputs
+        structure = {name: name for name in arrays}
     weights = artifact.read(path, expected).weights
-    return Source(model, weights, arrays, structure, report.sizes.file_bytes)
+    return Source(model, weights, arrays, structure, report.sizes.file_bytes, signatures)
 
 
 def named(structure: Any, root: str) -> Iterator[tuple[str, Any]]:
@@ -135,6 +153,15 @@ def _leaves(structure: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     for key, item in items:
         for keys, leaf in _leaves(item):
             yield (key, *keys), leaf
+
+
+def _check_batch(arrays: Mapping[str, np.ndarray]) -> None:
+    lengths = {name: array.shape[:1] for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1 or next(iter(lengths.values())) < (2,):
+        raise ExportError(
+            "An export is proved on real inputs, a batch of 2 examples or more, as the model takes "
+            f"it; given were {lengths or None} of them."
+        )
 
 
 def _array(name: str, leaf: Any) -> np.ndarray:

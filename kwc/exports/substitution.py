@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
 from kwc import paths
-from kwc.reparameterize import Substitute, inject, intercepted
+from kwc.reparameterize import Substitute, inject
 
 
 class Made(Substitute):
-    """Is read as what a function makes at the start of each call of the model.
-
-    Attributes:
-        tensor: what it made in the last call.
-    """
+    """Is read as what a function makes, once for all layers and loops of a traced function."""
 
     def __init__(self, weight: paths.Weight, make: Callable[[], tf.Tensor]):
         super().__init__(weight)
         self._make = make
-        self.tensor: tf.Tensor | None = None
+        self._tensors: Mapping[tf.Graph, tf.Tensor] = weakref.WeakKeyDictionary()
 
-    def make(self) -> None:
-        """Makes the tensor, once for all layers and loops that will read it."""
-        self.tensor = self._make()
+    def made_in(self, graph: tf.Graph) -> tf.Tensor | None:
+        """The tensor that stands for the weight in a traced function; None if it reads none."""
+        return self._tensors.get(graph)
 
     def _shared(self, training: bool | tf.Tensor | None) -> tf.Tensor:
-        return self.tensor
+        graph = _outermost(tf.compat.v1.get_default_graph())
+        if graph not in self._tensors:
+            with graph.as_default():
+                self._tensors[graph] = self._make()
+        return self._tensors[graph]
 
 
 @contextlib.contextmanager
 def substituted(
     model: tf_keras.layers.Layer, makers: Mapping[str, Callable[[], tf.Tensor]]
 ) -> Iterator[dict[str, Made]]:
-    """Within the context the model reads what functions return; afterwards it is as it was.
+    """Within the context functions that are traced read what others return, in place of weights.
+
+    Whoever calls the model in them, and however often: afterwards it is as it was.
 
     Args:
         model: a plain, built model.
@@ -49,14 +51,13 @@ def substituted(
     weights = {weight.path: weight for weight in paths.weights(model)}
     places = {path: Made(weights[path], make) for path, make in makers.items()}
     withdraw = inject((weights[path], place) for path, place in places.items())
-
-    def make_first(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        for place in places.values():
-            place.make()
-        return call(*args, **kwargs)
-
     try:
-        with intercepted(model, make_first):
-            yield places
+        yield places
     finally:
         withdraw()
+
+
+def _outermost(graph: tf.Graph) -> tf.Graph:
+    """The graph of the function that is traced; those of its loops and branches are within it."""
+    outer = getattr(graph, "outer_graph", None)
+    return graph if outer is None or not outer.building_function else _outermost(outer)

@@ -15,12 +15,11 @@ from etils import epy
 
 from kwc.exports.errors import ExportError
 from kwc.exports.flatbuffer import Graph
+from kwc.exports.signatures import SIGNATURE
 from kwc.exports.source import Source
 
 with epy.lazy_imports():
     from ai_edge_litert import interpreter as litert
-
-SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
 def check_installed() -> None:
@@ -98,25 +97,27 @@ class Converted:
         check_installed()
         self._data = path.read_bytes()
         self._interpreter = litert.Interpreter(model_content=self._data, num_threads=1)
-        self._runner = self._interpreter.get_signature_runner(SIGNATURE)
         self._examples = source.batch(1)
         self._watched: Any = None
 
-    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def __call__(
+        self, inputs: Mapping[str, np.ndarray], signature: str = SIGNATURE
+    ) -> dict[str, np.ndarray]:
         """Runs it; where it is converted for one example only, on one after the other."""
-        details = self._runner.get_input_details()
+        runner = self._interpreter.get_signature_runner(signature)
+        details = runner.get_input_details()
         if all(details[name]["shape_signature"][0] == -1 for name in inputs):
-            return self._run(inputs)
+            return self._run(runner, inputs)
         examples = len(next(iter(inputs.values())))
         rows = [
-            self._run({name: array[n : n + 1] for name, array in inputs.items()})
+            self._run(runner, {name: array[n : n + 1] for name, array in inputs.items()})
             for n in range(examples)
         ]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
-    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _run(self, runner: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
-            return self._runner(**inputs)
+            return runner(**inputs)
         finally:
             # Recurrent layers would go on from the state in which this call left them.
             self._interpreter.reset_all_variables()

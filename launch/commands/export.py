@@ -3,8 +3,10 @@
 import argparse
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
+from launch.errors import LaunchError
 from launch.layout import CONFIG
 
 _DESCRIPTION = """\
@@ -22,6 +24,7 @@ examples:
   kwc export results/mine/model.kwc --to=tflite --route=int8 --out=model.tflite
   kwc export model.kwc --to=tflite --route=float32 --out=dense.tflite  to compare
   kwc export model.kwc --to=keras --out=model.keras        for tf_keras.models.load_model
+  kwc export model.kwc --to=saved_model --signature=image_bytes --out=served
 
 routes to tflite that decode weights once, when the file is loaded:
   int8      integers of 8 bits with scales: exact
@@ -38,6 +41,10 @@ to saved_model:
   at_call   the same, decoded in every call (--decompress=during)
 to keras:
   keras     the plain model
+
+signatures of a SavedModel, as Model Garden exports tasks, first the default:
+  images     image_tensor, image_bytes, tf_example, tflite
+  sentences  serve, serve_examples
 
 docs/export.md says what each holds.
 """
@@ -69,6 +76,12 @@ def register(subparsers: Any) -> None:
         help="decode weights once, when the file is loaded (the default), or in every inference",
     )
     command.add_argument("--route", default="auto", help="name of a route; auto by default")
+    command.add_argument(
+        "--signature",
+        help="what a SavedModel takes: task, as Model Garden's own export of the task has it (the "
+        "default where there is one); model, what the model itself takes; or names of Model "
+        "Garden's inputs, with commas between",
+    )
     command.add_argument("--out", required=True, type=pathlib.Path, help="file or folder to write")
     command.add_argument(
         "--config", type=pathlib.Path, help=f"the trial's gin file; {CONFIG} beside FILE by default"
@@ -78,15 +91,15 @@ def register(subparsers: Any) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     from launch import artifacts, console
 
-    file = arguments.file
+    file, signature = arguments.file, _signature(arguments)
     # What is wrong with the file is found before TensorFlow is imported; the model will bound it.
     artifacts.read(file, max_bytes=sys.maxsize)
     config = artifacts.config_of(file, arguments.config)
     from experiments import trial
 
     with artifacts.config_errors_told(config, "exported"):
-        model, inputs = trial.model_and_inputs(config, _EXAMPLES_READ)
-    report = _write(arguments, model, inputs, config)
+        model, given = trial.model_and_given(config, _EXAMPLES_READ, signature)
+    report = _write(arguments, model, given, config)
     console.print_table(report.table())
     written, dense = report.proof.nbytes, report.dense_bytes
     print(f"route    {report.route}, outputs within {report.proof.error:.1e} of the largest")
@@ -95,7 +108,20 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write(arguments: argparse.Namespace, model: Any, inputs: Any, config: pathlib.Path) -> Any:
+def _signature(arguments: argparse.Namespace) -> str:
+    if arguments.to == "saved_model":
+        return arguments.signature or "auto"
+    if arguments.signature not in (None, "model"):
+        raise LaunchError(
+            f"--signature={arguments.signature} is for --to=saved_model; other files take what the "
+            "model takes. Leave it out."
+        )
+    return "model"
+
+
+def _write(
+    arguments: argparse.Namespace, model: Any, given: Mapping[str, Any], config: pathlib.Path
+) -> Any:
     import kwc
     from launch import artifacts
 
@@ -107,5 +133,5 @@ def _write(arguments: argparse.Namespace, model: Any, inputs: Any, config: pathl
             to=arguments.to,
             decompress=arguments.decompress,
             route=arguments.route,
-            inputs=inputs,
+            **given,
         )
