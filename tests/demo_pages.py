@@ -21,6 +21,12 @@ def finished(data, folder):
     return folder
 
 
+def untrained(data, folder):
+    """The folder of a trial: the same network with initial weights, not compressed."""
+    run(folder, data, "lossless", mode="compress", seed=1)
+    return folder
+
+
 def fake_modules(folder, version=None):
     """A `node_modules` with the files of the runtime, and nothing in them."""
     for package, pinned in PINNED["dependencies"].items():
