@@ -30,7 +30,7 @@ test: $(INSTALLED)  ## Run the tests, without the slow ones
 test-all: $(INSTALLED)  ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
-coverage: $(INSTALLED)  ## Compress every experiment of Model Garden; writes results/coverage.csv (2 hours)
+coverage: $(INSTALLED)  ## Compress every experiment of Model Garden; writes results/coverage.csv (105 minutes)
 	$(BIN)/python -m experiments.coverage --output=results/coverage.csv
 
 faults: $(INSTALLED)  ## Break everything under a sweep on a Ray cluster; writes results/fault_run.md
