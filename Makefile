@@ -27,8 +27,9 @@ quickstart: $(INSTALLED)  ## Train, compress and compare small models on real da
 test: $(INSTALLED)  ## Run the tests, without the slow ones
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
 
-test-all: $(INSTALLED)  ## Run all tests
+test-all: $(INSTALLED)  ## Run all tests, and the coverage of every experiment (3 hours)
 	$(BIN)/python -m pytest -n $(JOBS)
+	$(MAKE) coverage
 
 coverage: $(INSTALLED)  ## Compress every experiment of Model Garden; writes results/coverage.csv (105 minutes)
 	$(BIN)/python -m experiments.coverage --output=results/coverage.csv
