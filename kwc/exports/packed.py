@@ -15,7 +15,6 @@ import numpy as np
 from kwc import artifact, coding, runtime
 from kwc.artifact import CodedWeight
 from kwc.exports import skeleton, tflite
-from kwc.exports.errors import ExportError
 from kwc.exports.flatbuffer import Graph
 from kwc.exports.routes import Place, Placed, Route, anything, register
 from kwc.exports.source import Source
@@ -23,11 +22,6 @@ from kwc.runtime import packed
 
 
 def _write(source: Source, path: pathlib.Path) -> dict[str, Placed]:
-    if path.suffix != artifact.SUFFIX:
-        raise ExportError(
-            f"The route packed writes a {artifact.SUFFIX} file, from which `kwc expand` makes a "
-            f".tflite file; call it {path.with_suffix(artifact.SUFFIX).name}, not {path.name}."
-        )
     data = skeleton.strip(tflite.convert(source))
     compressed_first = source.compressed | source.weights
     values = ((name, weight.decompress()) for name, weight in compressed_first.items())
@@ -99,5 +93,6 @@ ROUTE = register(
         why_not=anything,
         write=_write,
         read=_Expanded,
+        suffix=artifact.SUFFIX,
     )
 )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from kwc.exports.candidates import Candidate
 from kwc.exports.proof import Proof
 
 
@@ -44,6 +45,7 @@ class ExportReport:
         dense_bytes: bytes of all weights of the model as floats.
         proof: what the proof found; `proof.nbytes` is the length of what was written.
         weights: the compressed weights.
+        candidates: every route that was tried, the chosen one first, where an objective chose it.
     """
 
     path: pathlib.Path
@@ -52,6 +54,7 @@ class ExportReport:
     dense_bytes: int
     proof: Proof
     weights: tuple[WeightExport, ...]
+    candidates: tuple[Candidate, ...] = ()
 
     def __iter__(self) -> Iterator[WeightExport]:
         return iter(self.weights)

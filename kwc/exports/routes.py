@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from kwc import artifact
 from kwc.artifact import CodedWeight
 from kwc.exports.errors import ExportError
 from kwc.exports.layout import Layout
@@ -19,6 +20,9 @@ from kwc.report import describe
 TARGETS = ("tflite", "saved_model", "keras")
 TIMES = ("before", "during")
 AUTO = "auto"
+_DENSE = {"tflite": "float32", "saved_model": "float32", "keras": "keras"}
+# Keras can save more models as a folder than as a file.
+_SUFFIXES = {"tflite": ".tflite", "saved_model": "", "keras": ""}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Route:
         why_not: says why it cannot hold a compressed weight; returns "" if it can.
         write: writes the file or folder, and returns how each weight of the source is held.
         read: reads it back; of the source it may need how the model takes its inputs.
+        suffix: what the name of its file must end with; empty where any does but that of artifacts.
     """
 
     name: str
@@ -96,6 +101,26 @@ class Route:
     why_not: Callable[[CodedWeight], str]
     write: Callable[[Source, pathlib.Path], dict[str, Placed]]
     read: Callable[[Source, pathlib.Path], WrittenModel]
+    suffix: str = ""
+
+    @property
+    def default_name(self) -> str:
+        """What its file is called where nobody has named it."""
+        return f"model{self.suffix or _SUFFIXES[self.to]}"
+
+    def check_name(self, path: pathlib.Path) -> None:
+        """Raises `ExportError` if its file cannot have that name."""
+        if self.suffix and path.suffix != self.suffix:
+            name = path.with_suffix(self.suffix).name
+            raise ExportError(
+                f"The route {self.name} writes a {self.suffix} file; call it {name}, not "
+                f"{path.name}."
+            )
+        if not self.suffix and path.suffix == artifact.SUFFIX:
+            raise ExportError(
+                f"The route {self.name} to {self.to} writes no {artifact.SUFFIX} file, which "
+                f"{path.name} would be; give it another suffix."
+            )
 
     def check_holds_any(self, source: Source) -> None:
         """Raises `ExportError` if no compressed weight of the source can be held."""
@@ -133,6 +158,11 @@ def register(route: Route) -> Route:
 def registered() -> list[Route]:
     """Every route, in the order of registration."""
     return list(_registry.values())
+
+
+def dense(to: str) -> Route:
+    """The route to a target that holds all weights plainly, which others are compared with."""
+    return _registry[to, _DENSE[to]]
 
 
 def asked_for(to: str, decompress: str, name: str = AUTO) -> list[Route]:

@@ -25,6 +25,12 @@ examples:
   kwc export model.kwc --to=tflite --route=float32 --out=dense.tflite  to compare
   kwc export model.kwc --to=keras --out=model.keras        for tf_keras.models.load_model
   kwc export model.kwc --to=saved_model --signature=image_bytes --out=served
+  kwc export model.kwc --to=tflite --objective=latency --out=model.tflite
+                                       write all, measure them here, keep the fastest
+
+Without an objective, auto takes the first route below that holds a compressed weight: it writes one
+file, and the same one on every machine. With one, all routes are written, proved and, but for size,
+measured, which takes minutes. hybrid takes part, whose outputs are not exact.
 
 routes to tflite that decode weights once, when the file is loaded:
   int8      integers of 8 bits with scales: exact
@@ -82,6 +88,11 @@ def register(subparsers: Any) -> None:
         "default where there is one); model, what the model itself takes; or names of Model "
         "Garden's inputs, with commas between",
     )
+    command.add_argument(
+        "--objective",
+        choices=("size", "latency", "memory"),
+        help="what auto makes least, by trying every route on this machine",
+    )
     command.add_argument("--out", required=True, type=pathlib.Path, help="file or folder to write")
     command.add_argument(
         "--config", type=pathlib.Path, help=f"the trial's gin file; {CONFIG} beside FILE by default"
@@ -100,6 +111,10 @@ def _export(arguments: argparse.Namespace) -> int:
     with artifacts.config_errors_told(config, "exported"):
         model, given = trial.model_and_given(config, _EXAMPLES_READ, signature)
     report = _write(arguments, model, given, config)
+    if report.candidates:
+        from kwc.exports import candidates
+
+        console.print_table(candidates.table(report.candidates))
     console.print_table(report.table())
     written, dense = report.proof.nbytes, report.dense_bytes
     print(f"route    {report.route}, outputs within {report.proof.error:.1e} of the largest")
@@ -133,5 +148,6 @@ def _write(
             to=arguments.to,
             decompress=arguments.decompress,
             route=arguments.route,
+            objective=arguments.objective,
             **given,
         )
