@@ -121,7 +121,7 @@ def run(
         kwc.decompress(model)
     logging.info("kwc: %s", metrics)
 
-    primary = _primary(trained, params)
+    primary = primary_metric(trained, params)
     nonzeros = result.nonzeros(model)
     best = _best_validation(params, folder, primary)
     if mode == COMPRESS and test_path is not None:
@@ -175,7 +175,7 @@ def measure(
     with strategy.scope():
         report = kwc.load(artifact, into=model)
     metrics = evaluate(params, task, model, strategy)
-    primary = _primary(metrics, params)
+    primary = primary_metric(metrics, params)
     return {primary: metrics[primary]} | metrics, report
 
 
@@ -205,12 +205,29 @@ def model_and_inputs(
 
 
 def evaluate(
-    params: ExperimentConfig, task, model: tf_keras.Model, strategy: tf.distribute.Strategy
+    params: ExperimentConfig,
+    task,
+    model: tf_keras.Model,
+    strategy: tf.distribute.Strategy,
+    batches: tf.data.Dataset | None = None,
 ) -> dict[str, float]:
-    """Returns the task's own validation metrics of a model, by the stock evaluation loop."""
+    """Returns the task's own validation metrics of a model, by the stock evaluation loop.
+
+    Args:
+        params: Model Garden's parameters of the experiment.
+        task: its task.
+        model: the model.
+        strategy: in whose scope the model was built.
+        batches: what it is evaluated on; the data that `params` name if None.
+    """
     with strategy.scope():
         evaluator = base_trainer.Trainer(
-            params, task, model, optimizer=tf_keras.optimizers.SGD(), train=False
+            params,
+            task,
+            model,
+            optimizer=tf_keras.optimizers.SGD(),
+            train=False,
+            validation_dataset=batches and strategy.experimental_distribute_dataset(batches),
         )
         logs = evaluator.evaluate(tf.constant(params.trainer.validation_steps))
     return {name: float(value) for name, value in logs.items() if tf.rank(value) == 0}
@@ -303,7 +320,7 @@ def _best_validation(
     return {"step": step, "value": value}
 
 
-def _primary(metrics: dict[str, float], params: ExperimentConfig) -> str:
-    """The metric that tables show: the task's best-checkpoint metric, an accuracy, or the first."""
+def primary_metric(metrics: dict[str, float], params: ExperimentConfig) -> str:
+    """Returns what tables show: the task's best-checkpoint metric, an accuracy, or the first."""
     wanted = [params.trainer.best_checkpoint_eval_metric, "accuracy", "cls_accuracy"]
     return next(name for name in [*wanted, *metrics] if name in metrics)

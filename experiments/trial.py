@@ -22,6 +22,7 @@ from experiments import (  # noqa: F401  (registers the experiments)
     runner,
     signatures,
 )
+from experiments.exported import Evaluation
 from kwc.compressor import CompressionError
 from kwc.report import Report
 
@@ -164,6 +165,20 @@ def model_and_given(
     """
     params, test_path = _evaluated(config)
     return signatures.model_and_given(params, examples, signature, test_path)
+
+
+def evaluation(config: pathlib.Path, examples: int, data: str | None = None) -> Evaluation:
+    """Prepares to evaluate exported files of the trial that a gin file describes.
+
+    Neither the trial's folder nor the dense trial that it started from is needed.
+
+    Args:
+        config: a self-contained gin file.
+        examples: as `Evaluation` takes it.
+        data: file pattern of other data; the test split, or else the validation data, if None.
+    """
+    params, test_path = _evaluated(config)
+    return Evaluation(params, examples, data or test_path)
 
 
 def _evaluated(config: pathlib.Path) -> tuple[ExperimentConfig, str | None]:

@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from launch.commands import compare, demo, evaluate, expand, export, inspect, sweep
+from launch.commands import benchmark, compare, demo, evaluate, expand, export, inspect, sweep
 from launch.errors import LaunchError
 
 # To add a group of commands, write a module beside `sweep` and name it here.
-_GROUPS = (sweep, inspect, evaluate, export, expand, demo, compare)
+_GROUPS = (sweep, inspect, evaluate, export, expand, benchmark, demo, compare)
 
 _INTERRUPTED = 130
 
