@@ -8,6 +8,10 @@ import numpy as np
 import tf_keras
 
 import kwc
+from kwc.artifact import PackedWeight, pack
+from kwc.exports import tflite
+from kwc.exports.flatbuffer import Graph, dtype_of
+from kwc.schedules import Step
 
 keras = tf_keras.layers
 
@@ -102,3 +106,39 @@ def export(build, compressor, folder, name="model.tflite", **options):
     """Exports it, and returns the report."""
     options = {"to": "tflite", "inputs": inputs(build)} | options
     return kwc.export(artifact(build, compressor, folder), built(build), folder / name, **options)
+
+
+_convert = tflite.convert
+_converted: dict[bytes, bytes] = {}
+
+
+def convert_once(content) -> bytes:
+    """Does what `tflite.convert` does, once for models with the same weights."""
+    key = b"".join(weight.decompress().tobytes() for weight in content.weights.values())
+    if key not in _converted:
+        _converted[key] = _convert(content)
+    return _converted[key]
+
+
+def operations(report) -> list[str]:
+    """Names of the operations of a written `.tflite` file."""
+    graph = Graph(report.path.read_bytes())
+    return [graph.name_of(op) for sub in graph.model.subgraphs for op in sub.operators]
+
+
+def used(report) -> set[tuple[str, tuple[int, ...]]]:
+    """Dtype and shape of every tensor that an operation of the file takes or fills."""
+    subgraph = Graph(report.path.read_bytes()).model.subgraphs[0]
+    numbers = {n for op in subgraph.operators for n in (*op.inputs, *op.outputs) if n >= 0}
+    tensors = [subgraph.tensors[number] for number in numbers]
+    return {
+        (dtype_of(tensor).name, tuple(() if tensor.shape is None else map(int, tensor.shape)))
+        for tensor in tensors
+    }
+
+
+def packed(compressor, info) -> PackedWeight:
+    """A random weight as an algorithm packs it."""
+    weight = np.random.default_rng(0).normal(size=info.shape).astype(np.float32)
+    variables = compressor.init(weight, info, Step(0, 0), {})
+    return pack(compressor, compressor.compress(variables, info), info)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from export_models import convolutional, export, recurrent, separable, text
+from export_models import convolutional, export, recurrent, separable, text, used
 
 from kwc import ops
-from kwc.algorithms import EPR, Clustering, EntropyConstrained, LowRank, Pruning, Quantization
+from kwc.algorithms import EPR, Clustering, EntropyConstrained, Pruning, Quantization
 from kwc.exports import ExportError, ProofError
 from kwc.exports.flatbuffer import Graph
 
@@ -13,11 +13,6 @@ from kwc.exports.flatbuffer import Graph
 def during(build, compressor, folder, **options):
     options = {"decompress": "during"} | options
     return export(build, compressor, folder, **options)
-
-
-def operations(report):
-    graph = Graph(report.path.read_bytes())
-    return [graph.name_of(op) for sub in graph.model.subgraphs for op in sub.operators]
 
 
 @pytest.mark.parametrize(
@@ -40,11 +35,8 @@ def test_weights_are_decoded_from_the_arrays_of_the_algorithm(build, compressor,
 
 def test_rows_of_a_table_are_looked_up_in_the_arrays(tmp_path):
     report = during(text, Clustering(16), tmp_path)
-    subgraph = Graph(report.path.read_bytes()).model.subgraphs[0]
-    used = {n for op in subgraph.operators for n in (*op.inputs, *op.outputs)}
-    floats = [subgraph.tensors[n] for n in used if n >= 0 and subgraph.tensors[n].type == 0]
-    assert floats
-    assert not any(tensor.shape is not None and 50 in tensor.shape for tensor in floats)
+    assert "float32" not in {dtype for dtype, shape in used(report) if 50 in shape}
+    assert ("uint8", (50, 16)) in used(report)
 
 
 def test_more_clusters_than_a_byte_counts_are_looked_up_by_16_bits(tmp_path):
@@ -63,21 +55,6 @@ def test_gates_of_a_recurrent_kernel_are_decoded_from_one_copy(tmp_path):
         (12, 48),
         (50, 8),
     ]
-
-
-@pytest.mark.parametrize(
-    ("compressor", "form"),
-    [(LowRank(2), "float32 factors"), (LowRank(2) >> Quantization(8), "int8 factors")],
-)
-@pytest.mark.parametrize("build", [convolutional, separable])
-def test_low_rank_is_two_products(build, compressor, form, tmp_path):
-    report = during(build, compressor, tmp_path)
-    split = [weight for weight in report if weight.form == form]
-    assert {weight.path for weight in split} >= {"dense/kernel"}
-    assert report.proof.error < 1e-5
-    products = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
-    count = sum(name in products for name in operations(report))
-    assert count == len(report.weights) + len(split)
 
 
 def test_arrays_that_are_as_large_as_the_weight_are_refused(tmp_path):

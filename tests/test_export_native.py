@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 from algorithms import INFOS
-from export_models import convolutional, export, inputs, recurrent, separable, text
+from export_models import (
+    convert_once,
+    convolutional,
+    export,
+    inputs,
+    operations,
+    packed,
+    recurrent,
+    separable,
+    text,
+    used,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -11,10 +22,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from kwc.algorithms import EPR, Clustering, EntropyConstrained, LowRank, Pruning, Quantization
 from kwc.artifact import pack
 from kwc.compressor import WeightInfo
-from kwc.exports import ExportError, ProofError, constants, forms, tflite
-from kwc.exports.flatbuffer import Constant, Graph
+from kwc.exports import ExportError, ProofError, constants, forms, native, tflite
+from kwc.exports.flatbuffer import Constant
 from kwc.exports.layout import Layout
-from kwc.schedules import Step
 
 FOUR_BITS = Quantization(4)
 SPARSE = Pruning(0.8) >> Quantization(8)
@@ -23,23 +33,7 @@ SPARSE = Pruning(0.8) >> Quantization(8)
 @pytest.fixture(autouse=True)
 def conversions(monkeypatch):
     """Converts a model with the same weights once."""
-    monkeypatch.setattr(tflite, "convert", _convert)
-
-
-_convert_anew = tflite.convert
-_known: dict[bytes, bytes] = {}
-
-
-def _convert(content):
-    key = b"".join(weight.decompress().tobytes() for weight in content.weights.values())
-    if key not in _known:
-        _known[key] = _convert_anew(content)
-    return _known[key]
-
-
-def operations(report):
-    graph = Graph(report.path.read_bytes())
-    return [graph.name_of(op) for sub in graph.model.subgraphs for op in sub.operators]
+    monkeypatch.setattr(tflite, "convert", convert_once)
 
 
 def run(report, build):
@@ -66,9 +60,12 @@ def test_integers_of_8_bits_are_exact(build, compressor, tmp_path):
         np.testing.assert_array_equal(run(report, build), run(plain, build))
 
 
-def test_rows_of_a_table_are_looked_up_before_they_are_decoded(tmp_path):
-    names = operations(export(text, FOUR_BITS, tmp_path, route="int8"))
+@pytest.mark.parametrize("route", ["int8", "int4", "hybrid"])
+def test_rows_of_a_table_are_looked_up_before_they_are_decoded(route, tmp_path):
+    report = export(text, FOUR_BITS, tmp_path, route=route)
+    names = operations(report)
     assert names[names.index("GATHER") + 1] == "DEQUANTIZE"
+    assert "float32" not in {dtype for dtype, shape in used(report) if 50 in shape}
 
 
 def test_gates_of_a_recurrent_kernel_are_integers(tmp_path):
@@ -119,6 +116,16 @@ def test_a_sparse_weight_of_a_recurrent_layer_stays_plain(tmp_path):
     assert not reasons["embedding/embeddings"]
 
 
+def test_a_weight_of_zeros_is_no_sparse_constant():
+    info = WeightInfo("dense/kernel", (8, 4))
+    weight = pack(
+        Pruning(0.5),
+        {"mask": np.zeros(info.shape, bool), "weight": np.ones(info.shape, np.float32)},
+        info,
+    )
+    assert native.SPARSE.why_not(weight).startswith("it is all zeros")
+
+
 def test_weights_that_a_route_cannot_hold_are_named_and_stay_plain(tmp_path):
     report = export(convolutional, EPR(), tmp_path, route="int8")
     reasons = {weight.path: weight.reason for weight in report}
@@ -157,12 +164,6 @@ def test_a_wrong_decoder_is_caught_and_the_weight_named(tmp_path, monkeypatch):
     with pytest.raises(ProofError, match=r"route int8 failed.*decoded weights: dense_1/kernel"):
         export(convolutional, FOUR_BITS, tmp_path, route="int8")
     assert [path.name for path in tmp_path.iterdir()] == ["model.kwc"]
-
-
-def packed(compressor, info):
-    weight = np.random.default_rng(0).normal(size=info.shape).astype(np.float32)
-    variables = compressor.init(weight, info, Step(0, 0), {})
-    return pack(compressor, compressor.compress(variables, info), info)
 
 
 @pytest.mark.parametrize("info", INFOS, ids=lambda info: info.path)

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from kwc import ops as kwc_ops
-from kwc.artifact import CodedWeight
 from kwc.compressor import WeightInfo
 from kwc.exports.flatbuffer import Found, Graph, dtype_of
+from kwc.exports.forms import Weight
 from kwc.exports.layout import Layout
 
 _IDS = "looked_up/ids"
@@ -30,7 +30,7 @@ class Whole:
         before: the first operation that takes one.
     """
 
-    weight: CodedWeight
+    weight: Weight
     arrays: Mapping[str, np.ndarray]
     found: tuple[Found, ...]
     before: Any
@@ -61,7 +61,7 @@ class Rows:
         ids: the indices.
     """
 
-    weight: CodedWeight
+    weight: Weight
     arrays: Mapping[str, np.ndarray]
     found: tuple[Found]
     before: Any
@@ -89,13 +89,13 @@ class Rows:
 Decoder = Whole | Rows
 
 
-def decoders(graph: Graph, weight: CodedWeight, found: list[Found]) -> Iterator[Decoder]:
+def decoders(graph: Graph, weight: Weight, found: list[Found]) -> Iterator[Decoder]:
     """Yields what decodes a weight: the rows for each look-up, and all of it for all else."""
     arrays = taken(weight)
     whole: dict[int, list[Found]] = {}
     for where in found:
         consumers = graph.consumers(where)
-        tables = [op for op in consumers if _is_table(graph, op, where)]
+        tables = [op for op in consumers if graph.is_table(op, where.tensor)]
         if tables and not _rows_decode_alone(weight, arrays, where.layout):
             tables = []
         for operator in tables:
@@ -110,7 +110,7 @@ def decoders(graph: Graph, weight: CodedWeight, found: list[Found]) -> Iterator[
         yield Whole(weight, arrays, tuple(places), first)
 
 
-def taken(weight: CodedWeight) -> dict[str, np.ndarray]:
+def taken(weight: Weight) -> dict[str, np.ndarray]:
     """The packed arrays, in dtypes that TensorFlow Lite looks up and casts."""
     arrays = weight.arrays
     for name, array in arrays.items():
@@ -126,13 +126,7 @@ def _spec(tensor: Any) -> tf.TensorSpec:
     return tf.TensorSpec(lengths, dtype_of(tensor))
 
 
-def _is_table(graph: Graph, operator: Any, found: Found) -> bool:
-    if graph.name_of(operator) != "GATHER" or operator.inputs[0] != found.tensor:
-        return False
-    return operator.builtinOptions.axis == operator.builtinOptions.batchDims == 0
-
-
-def _rows_decode_alone(weight: CodedWeight, arrays: Mapping[str, np.ndarray], lies: Layout) -> bool:
+def _rows_decode_alone(weight: Weight, arrays: Mapping[str, np.ndarray], lies: Layout) -> bool:
     """Whether some rows of the arrays decode to those rows of the weight."""
     info = weight.info
     if len(info.shape) != 2 or lies.axes != (0, 1) or lies.factor is not None:

@@ -137,6 +137,12 @@ class Graph:
         names = vars(schema.BuiltinOperator).items()
         return next(name for name, number in names if number == code)
 
+    def is_table(self, operator: schema.OperatorT, tensor: int) -> bool:
+        """Whether an operation looks up rows of a tensor."""
+        if self.name_of(operator) != "GATHER" or operator.inputs[0] != tensor:
+            return False
+        return operator.builtinOptions.axis == operator.builtinOptions.batchDims == 0
+
     def add_constant(self, subgraph: int, name: str, constant: Constant) -> int:
         """Adds a constant tensor; returns its number."""
         tensor = _tensor(name, constant.kind, constant.shape)

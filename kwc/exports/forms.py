@@ -12,6 +12,8 @@ from kwc.algorithms import Lossless
 from kwc.artifact import CodedWeight, PackedWeight
 from kwc.compressor import Chain, WeightCompressor, WeightInfo, links
 
+Weight = CodedWeight | PackedWeight
+
 _CLOSE = 1e-5
 
 
@@ -39,7 +41,7 @@ class Scaled:
         return 1 + max(largest.bit_length(), (-least - 1).bit_length() if least else 0)
 
 
-def scaled(weight: CodedWeight | PackedWeight) -> Scaled | None:
+def scaled(weight: Weight) -> Scaled | None:
     """Finds the integers and scales that a weight is made of; None if it is not.
 
     The algorithm is not asked. One of its arrays holds integers of the weight's shape; what it
@@ -62,14 +64,14 @@ def scaled(weight: CodedWeight | PackedWeight) -> Scaled | None:
     return None
 
 
-def factors(weight: CodedWeight | PackedWeight) -> tuple[PackedWeight, PackedWeight] | None:
+def factors(weight: Weight) -> tuple[PackedWeight, PackedWeight] | None:
     """Finds the two matrices, `[rows, r]` and `[r, columns]`, whose product a weight is.
 
     The algorithm is not asked: the two params of a chain's first link multiply to the weight. Each
     is as later links packed it.
 
     Returns:
-        The two; None if the weight is no such product.
+        The two; None if the weight is no such product, or they are not smaller than it.
     """
     first, *rest = links(weight.compressor)
     shapes, arrays = first.param_shapes(weight.info), weight.arrays
@@ -80,10 +82,12 @@ def factors(weight: CodedWeight | PackedWeight) -> tuple[PackedWeight, PackedWei
             return None
         arrays = {f"{name}/weight": array for name, array in arrays.items()}
     later = Lossless() if not rest else rest[0] if len(rest) == 1 else Chain(tuple(rest))
-    pair = tuple(_inner(weight, arrays, later, *param) for param in shapes.items())
     (rows, inner), (others, columns) = shapes.values()
     if inner != others or (rows, columns) != weight.info.matrix_shape:
         return None
+    if inner * (rows + columns) >= weight.info.size:
+        return None
+    pair = tuple(_inner(weight, arrays, later, *param) for param in shapes.items())
     product = pair[0].decompress() @ pair[1].decompress()
     value = kwc_ops.to_matrix(kwc_ops.NumpyOps, weight.decompress(), weight.info)
     bound = _CLOSE * np.max(np.abs(value), initial=0)
@@ -91,7 +95,7 @@ def factors(weight: CodedWeight | PackedWeight) -> tuple[PackedWeight, PackedWei
 
 
 def _inner(
-    weight: CodedWeight | PackedWeight,
+    weight: Weight,
     arrays: Mapping[str, np.ndarray],
     later: WeightCompressor,
     name: str,

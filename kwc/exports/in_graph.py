@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import pathlib
 
+import numpy as np
 import tensorflow as tf
 
-from kwc.artifact import CodedWeight
-from kwc.exports import products, tflite
+from kwc.artifact import PackedWeight
+from kwc.exports import forms, products, tflite
 from kwc.exports.decoders import Decoder, Rows, Whole, decoders, taken
-from kwc.exports.flatbuffer import Constant, Graph
+from kwc.exports.flatbuffer import Constant, Found, Graph
+from kwc.exports.forms import Weight
 from kwc.exports.graft import graft
 from kwc.exports.routes import Place, Placed, Route, register
 from kwc.exports.source import Source
 from kwc.report import dense_bytes
 
 
-def _why_not(weight: CodedWeight) -> str:
+def _why_not(weight: Weight) -> str:
     if len(weight.info.shape) < 2:
         return "it is no matrix, and too small to matter"
     if weight.info.dtype != "float32":
@@ -49,28 +51,44 @@ def _write(source: Source, path: pathlib.Path) -> dict[str, Placed]:
             reason = reason or "the converter merged it with other weights"
             placed[name] = Placed("float32", reason=reason)
             continue
-        product = products.split(graph, weight, found)
-        if product is None:
-            own = list(decoders(graph, weight, found))
-            placed[name] = _placed(graph, own)
-            used += own
+        pair = forms.factors(weight)
+        held = [] if pair is None else products.split(graph, weight, pair, found)
+        if held:
+            placed[name] = _placed_factors(graph, held, used)
         else:
-            placed[name] = product
+            placed[name] = _placed(graph, weight, found, used)
     if used:
         _graft(graph, used)
     path.write_bytes(graph.pack())
     return placed
 
 
-def _placed(graph: Graph, own: list[Decoder]) -> Placed:
-    """Takes the constants of a weight away."""
-    places = []
+def _placed(graph: Graph, weight: Weight, found: list[Found], used: list[Decoder]) -> Placed:
+    """Takes the constants of a weight away, and adds to what will decode it."""
+    own, places = list(decoders(graph, weight, found)), []
     for decoder in own:
         for where in decoder.found:
             name = graph.empty(where)
             if isinstance(decoder, Whole):
                 places.append(Place(name, where.layout))
+    used += own
     return Placed("decoded", tuple(own[0].arrays.values()), tuple(places))
+
+
+def _placed_factors(
+    graph: Graph, held: list[tuple[PackedWeight, Found]], used: list[Decoder]
+) -> Placed:
+    """Decodes the factors that are smaller so."""
+    arrays: list[np.ndarray] = []
+    form = "float32"
+    for factor, where in held:
+        if _why_not(factor):
+            tensor = graph.model.subgraphs[where.subgraph].tensors[where.tensor]
+            arrays.append(graph.constant(tensor))
+        else:
+            arrays += _placed(graph, factor, [where], used).arrays
+            form = "decoded"
+    return Placed(f"{form} factors", tuple(arrays))
 
 
 def _graft(graph: Graph, used: list[Decoder]) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 from etils import epy
 
 from kwc.artifact import CodedWeight
-from kwc.exports import constants, forms, tflite
+from kwc.exports import constants, forms, products, tflite
 from kwc.exports.flatbuffer import Constant, Found, Graph
+from kwc.exports.forms import Weight
 from kwc.exports.layout import Layout
 from kwc.exports.routes import Place, Placed, Route, anything, register
 from kwc.exports.source import Source
@@ -27,6 +28,8 @@ with epy.lazy_imports():
 Encoder = Callable[[Layout], Constant | None]
 
 _HYBRID_VERSIONS = {"FULLY_CONNECTED": 12, "CONV_2D": 5}
+_GATHER_VERSIONS = {"INT8": 2, "INT4": 7}
+_DEQUANTIZE_VERSIONS = {"INT8": 5, "INT4": 6, "FLOAT16": 3}
 # Others that take a sparse weight compute something else with XNNPACK than without it.
 _SPARSE = {"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "GATHER"}
 _NOT_SCALED = "its arrays are not integers times a scale for each output channel"
@@ -42,14 +45,14 @@ class Native:
         every: whether weights count that no algorithm compressed.
     """
 
-    encoder: Callable[[CodedWeight], Encoder | str]
+    encoder: Callable[[Weight], Encoder | str]
     hybrid: bool = False
     every: bool = False
 
     def why_not(self, weight: CodedWeight) -> str:
         """The `why_not` of the route."""
-        encoder = self._encoder(weight)
-        return encoder if isinstance(encoder, str) else ""
+        parts = self._parts(weight)
+        return parts if isinstance(parts, str) else ""
 
     def write(self, source: Source, path: pathlib.Path) -> dict[str, Placed]:
         """The `write` of the route."""
@@ -62,20 +65,35 @@ class Native:
         path.write_bytes(graph.pack())
         return placed
 
-    def _encoder(self, weight: CodedWeight) -> Encoder | str:
+    def _parts(self, weight: CodedWeight) -> list[tuple[Weight, Encoder]] | str:
+        """The weight or its two factors, and what makes constants of each; or why nothing does."""
         if len(weight.info.shape) < 2:
             return "it is no matrix, and too small to matter"
         if weight.info.dtype != "float32":
             return f"it is {weight.info.dtype}"
-        return self.encoder(weight)
+        pair = forms.factors(weight)
+        parts = []
+        for part in pair or (weight,):
+            encoder = self.encoder(part)
+            if isinstance(encoder, str):
+                return encoder if part is weight else _of_factor(part, encoder)
+            parts.append((part, encoder))
+        return parts
 
     def _place(self, graph: Graph, weight: CodedWeight) -> Placed:
-        encoder = self._encoder(weight)
-        if isinstance(encoder, str):
-            return Placed("float32", reason=encoder)
+        parts = self._parts(weight)
+        if isinstance(parts, str):
+            return Placed("float32", reason=parts)
         found = graph.find(weight.decompress())
         if not found:
             return Placed("float32", reason="the converter merged it with other weights")
+        if len(parts) == 1:
+            return self._place_whole(graph, weight, found, parts[0][1])
+        return self._place_factors(graph, weight, found, parts)
+
+    def _place_whole(
+        self, graph: Graph, weight: CodedWeight, found: list[Found], encoder: Encoder
+    ) -> Placed:
         encoded = [encoder(where.layout) for where in found]
         wrong = {graph.name_of(op) for where in found for op in graph.consumers(where)} - _SPARSE
         if wrong and any(c is not None and c.sparsity is not None for c in encoded):
@@ -85,8 +103,44 @@ class Native:
         places = []
         for where, constant in zip(found, encoded, strict=True):
             places += _replace(graph, where, constant, weight.info.path, self.hybrid)
-        form = constant.kind.lower() + ("" if constant.sparsity is None else " sparse")
-        return Placed(form, tuple(constant.data for constant in encoded), tuple(places))
+        return Placed(_form(encoded), tuple(constant.data for constant in encoded), tuple(places))
+
+    def _place_factors(
+        self,
+        graph: Graph,
+        weight: CodedWeight,
+        found: list[Found],
+        parts: list[tuple[Weight, Encoder]],
+    ) -> Placed:
+        held = products.split(graph, weight, [factor for factor, _ in parts], found)
+        if not held:
+            encoder = self.encoder(weight)
+            if isinstance(encoder, str):
+                names = {graph.name_of(op) for where in found for op in graph.consumers(where)}
+                return Placed("float32", reason=f"{', '.join(sorted(names))} takes no factors")
+            return self._place_whole(graph, weight, found, encoder)
+        encoders = {factor.info.path: encoder for factor, encoder in parts}
+        encoded = []
+        for factor, where in held:
+            constant = encoders[factor.info.path](where.layout)
+            if constant is None:
+                plain = where.layout.apply(factor.decompress())
+                constant = Constant("FLOAT32", where.layout.shape, plain)
+            else:
+                _replace(graph, where, constant, factor.info.path, self.hybrid)
+            encoded.append(constant)
+        return Placed(f"{_form(encoded)} factors", tuple(c.data for c in encoded))
+
+
+def _of_factor(factor: Weight, reason: str) -> str:
+    name = factor.info.path.rpartition("/")[2]
+    return f"of its factor {name}, {reason}; --decompress=during holds factors as they are"
+
+
+def _form(encoded: list[Constant]) -> str:
+    """What constants are called in the report."""
+    last = encoded[-1]
+    return last.kind.lower() + ("" if last.sparsity is None else " sparse")
 
 
 def _replace(
@@ -113,7 +167,7 @@ def _replace(
         _gather(graph, number, constant, path, tensor, operator)
     plain = len(tables) < len(consumers)
     if plain and not is_float:
-        graph.insert(number, "DEQUANTIZE", [tensor], [found.tensor], version=3)
+        _dequantize(graph, number, constant, tensor, found.tensor)
     if constant.sparsity is not None:
         options = schema.DensifyOptionsT()
         graph.insert(number, "DENSIFY", [stored], [tensor], options=options)
@@ -128,22 +182,28 @@ def _is_product(graph: Graph, operator, found: Found, constant: Constant) -> boo
 
 def _is_table(graph: Graph, operator, found: Found, constant: Constant) -> bool:
     """Whether an operation looks up rows of integers that have the same scales."""
-    if graph.name_of(operator) != "GATHER" or constant.kind != "INT8":
+    if not graph.is_table(operator, found.tensor) or constant.kind not in _GATHER_VERSIONS:
         return False
-    options = operator.builtinOptions
-    is_row = operator.inputs[0] == found.tensor and options.axis == options.batchDims == 0
-    return is_row and (len(constant.scale) == 1 or constant.axis == len(constant.shape) - 1)
+    if constant.kind == "INT4" and constant.shape[-1] % 2:  # A row begins within a byte.
+        return False
+    return len(constant.scale) == 1 or constant.axis == len(constant.shape) - 1
 
 
 def _gather(graph, number: int, constant: Constant, path: str, tensor: int, operator) -> None:
     """Looks up rows of integers, and decodes those alone."""
-    looked_up = schema.GatherOptionsT()
-    looked_up.axis = 0
+    options, version = schema.GatherOptionsT(), _GATHER_VERSIONS[constant.kind]
     rows = graph.add_rows(number, f"{path}/rows", operator.outputs[0], constant)
     inputs = [tensor, operator.inputs[1]]
-    graph.insert(number, "GATHER", inputs, [rows], operator, looked_up, version=2)
-    graph.insert(number, "DEQUANTIZE", [rows], operator.outputs, operator, version=5)
+    graph.insert(number, "GATHER", inputs, [rows], operator, options, version)
+    _dequantize(graph, number, constant, rows, operator.outputs[0], operator)
     graph.remove(number, operator)
+
+
+def _dequantize(
+    graph: Graph, number: int, constant: Constant, stored: int, decoded: int, before=None
+) -> None:
+    version = _DEQUANTIZE_VERSIONS[constant.kind]
+    graph.insert(number, "DEQUANTIZE", [stored], [decoded], before, version=version)
 
 
 def _multiply(graph: Graph, tensor: int, operator) -> None:
@@ -155,11 +215,11 @@ def _multiply(graph: Graph, tensor: int, operator) -> None:
     graph.at_least(operator, _HYBRID_VERSIONS[kind])
 
 
-def _float16(weight: CodedWeight) -> Encoder | str:
+def _float16(weight: Weight) -> Encoder | str:
     return functools.partial(constants.float16, weight.decompress())
 
 
-def _integers(weight: CodedWeight, bits: int) -> forms.Scaled | str:
+def _integers(weight: Weight, bits: int) -> forms.Scaled | str:
     form = forms.scaled(weight)
     if form is None:
         return _NOT_SCALED
@@ -168,20 +228,22 @@ def _integers(weight: CodedWeight, bits: int) -> forms.Scaled | str:
     return form
 
 
-def _int8(weight: CodedWeight) -> Encoder | str:
+def _int8(weight: Weight) -> Encoder | str:
     form = _integers(weight, 8)
     return form if isinstance(form, str) else functools.partial(constants.int8, form)
 
 
-def _int4(weight: CodedWeight) -> Encoder | str:
+def _int4(weight: Weight) -> Encoder | str:
     form = _integers(weight, 4)
     return form if isinstance(form, str) else functools.partial(constants.int4, form)
 
 
-def _sparse(weight: CodedWeight) -> Encoder | str:
+def _sparse(weight: Weight) -> Encoder | str:
     """Integers of 8 bits where the weight has such, else floats."""
     integers = _int8(weight)
     value = weight.decompress()
+    if not value.any():
+        return "it is all zeros, and a constant of none is no constant"
 
     def dense(lies: Layout) -> Constant | None:
         if isinstance(integers, str):

@@ -3,46 +3,67 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 from etils import epy
 
 from kwc import ops as kwc_ops
 from kwc.artifact import CodedWeight, PackedWeight
-from kwc.exports import constants, forms
 from kwc.exports.flatbuffer import Constant, Found, Graph
 from kwc.exports.layout import Layout
-from kwc.exports.routes import Placed
 
 with epy.lazy_imports():
     from ai_edge_litert import schema_py_generated as schema
 
+Factors = Sequence[PackedWeight]
 
-def split(graph: Graph, weight: CodedWeight, found: list[Found]) -> Placed | None:
-    """Replaces each product by a low-rank weight; None if it is no such weight, or used elsewhere.
+
+def split(
+    graph: Graph, weight: CodedWeight, pair: Factors, found: list[Found]
+) -> list[tuple[PackedWeight, Found]]:
+    """Lets everything that uses a low-rank weight use its factors, which become plain constants.
 
     A dense layer becomes two. A convolution becomes one with a filter for each unit of the rank,
-    and one of a single position.
+    and one of a single position. Of a table, rows of the first factor are looked up, and
+    multiplied by the second.
+
+    Args:
+        graph: the converted model.
+        weight: the weight.
+        pair: its factors, `[rows, r]` and `[r, columns]`.
+        found: the constants that hold it.
+
+    Returns:
+        The factors, and the constants that hold them now; none, and the graph as it was, where the
+        weight is used in other ways than these.
     """
-    pair = forms.factors(weight)
-    if pair is None:
-        return None
-    uses = [(where, operator) for where in found for operator in graph.consumers(where)]
-    if not all(_is_product(graph, weight, *use) for use in uses):
-        return None
-    stored = []
-    for where, operator in uses:
-        stored += _split(graph, weight, pair, where, operator)
+    if not all(_is_split(graph, weight, w, op) for w in found for op in graph.consumers(w)):
+        return []
+    held = []
     for where in found:
+        consumers = graph.consumers(where)
+        for operator in consumers:
+            first, second = _constants(graph, weight, pair, where, operator)
+            tensors = first.tensor, second.tensor
+            if graph.name_of(operator) == "GATHER":
+                _look_up(graph, where.subgraph, operator, weight.info.path, *tensors)
+            else:
+                _multiply(graph, where.subgraph, operator, weight.info.path, *tensors)
+            held += zip(pair, (first, second), strict=True)
         graph.empty(where)
-    kind = next(constant.kind for constant in stored)
-    form = f"{kind.lower()} factors"
-    return Placed(form, tuple(constant.data for constant in stored))
+    return held
 
 
-def _is_product(graph: Graph, weight: CodedWeight, found: Found, operator) -> bool:
-    """Whether an operation is a product by the weight, laid out with its columns first."""
-    kind, lies = graph.name_of(operator), found.layout
+def _is_split(graph: Graph, weight: CodedWeight, found: Found, operator) -> bool:
+    """Whether an operation multiplies by the weight, or looks up its rows."""
+    kind, lies, info = graph.name_of(operator), found.layout, weight.info
+    numbers = np.arange(info.size).reshape(info.shape)
+    matrix = kwc_ops.to_matrix(kwc_ops.NumpyOps, numbers, info)
+    if kind == "GATHER":
+        is_whole = len(lies.shape) == 2 and lies.part is None and lies.factor is None
+        is_table = is_whole and np.array_equal(lies.arrange(numbers), matrix)
+        return is_table and graph.is_table(operator, found.tensor)
     if kind not in ("FULLY_CONNECTED", "CONV_2D") or operator.inputs[1] != found.tensor:
         return False
     if lies.part is not None or (kind == "FULLY_CONNECTED") != (len(lies.shape) == 2):
@@ -50,66 +71,76 @@ def _is_product(graph: Graph, weight: CodedWeight, found: Found, operator) -> bo
     tensor = graph.model.subgraphs[found.subgraph].tensors[operator.inputs[0]]
     if kind == "CONV_2D" and tensor.shape[-1] != lies.shape[-1]:  # It has groups.
         return False
-    numbers = np.arange(weight.info.size).reshape(weight.info.shape)
-    columns = kwc_ops.to_matrix(kwc_ops.NumpyOps, numbers, weight.info).T
-    return np.array_equal(lies.arrange(numbers), columns.reshape(lies.shape))
+    return np.array_equal(lies.arrange(numbers), matrix.T.reshape(lies.shape))
 
 
-def _split(
-    graph: Graph,
-    weight: CodedWeight,
-    pair: tuple[PackedWeight, PackedWeight],
-    found: Found,
-    operator,
-) -> list[Constant]:
+def _constants(
+    graph: Graph, weight: CodedWeight, pair: Factors, found: Found, operator
+) -> tuple[Found, Found]:
+    """Adds the two factors as the operation and the one that is added will take them."""
+    lies = found.layout
+    (rows, rank), (_, columns) = (factor.info.shape for factor in pair)
+    scale = None if lies.factor is None else _by_column(weight, lies.factor)
+    if graph.name_of(operator) == "GATHER":
+        first = Layout((0, 1), (rows, rank))
+    else:
+        first = Layout((1, 0), (rank, *lies.shape[1:]))
+    ones = (1,) * (len(lies.shape) - 2)
+    second = Layout((1, 0), (columns, *ones, rank), scale)
+    return tuple(
+        _add(graph, found.subgraph, *part) for part in zip(pair, (first, second), strict=True)
+    )
+
+
+def _add(graph: Graph, number: int, factor: PackedWeight, lies: Layout) -> Found:
+    constant = Constant("FLOAT32", lies.shape, lies.apply(factor.decompress()))
+    return Found(number, graph.add_constant(number, factor.info.path, constant), lies)
+
+
+def _multiply(
+    graph: Graph, number: int, operator: schema.OperatorT, path: str, first: int, second: int
+) -> None:
     """Puts a product by the first factor before the operation, which takes the second one."""
-    number, lies = found.subgraph, found.layout
-    rank, columns = pair[1].info.shape
-    is_dense = len(lies.shape) == 2
-    factor = None if lies.factor is None else _by_column(weight, lies.factor)
-    first = _constant(pair[0], (rank, *lies.shape[1:]), None)
-    second = _constant(pair[1], (columns, rank) if is_dense else (columns, 1, 1, rank), factor)
+    between = _between(graph, number, operator, path, first, 0)
+    kind, options = graph.name_of(operator), copy.copy(operator.builtinOptions)
+    options.fusedActivationFunction = schema.ActivationFunctionType.NONE
+    bias = -1
+    if kind == "CONV_2D":  # It must have one.
+        rank = graph.model.subgraphs[number].tensors[first].shape[0]
+        zeros = Constant("FLOAT32", (rank,), np.zeros(rank, np.float32))
+        bias = graph.add_constant(number, f"{path}/zeros", zeros)
+    inputs = [operator.inputs[0], first, bias]
+    graph.insert(number, kind, inputs, [between], operator, options)
+    operator.inputs[:2] = [between, second]
+    if kind == "CONV_2D":
+        operator.builtinOptions.strideW = operator.builtinOptions.strideH = 1
+        operator.builtinOptions.dilationWFactor = operator.builtinOptions.dilationHFactor = 1
+
+
+def _look_up(
+    graph: Graph, number: int, operator: schema.OperatorT, path: str, first: int, second: int
+) -> None:
+    """Looks up rows of the first factor, and multiplies them by the second one."""
+    between = _between(graph, number, operator, path, first, -1)
+    options = schema.FullyConnectedOptionsT()
+    options.keepNumDims = True
+    looked_up = [first, operator.inputs[1]]
+    graph.insert(number, "GATHER", looked_up, [between], operator, schema.GatherOptionsT())
+    inputs = [between, second, -1]
+    graph.insert(number, "FULLY_CONNECTED", inputs, operator.outputs, operator, options, version=5)
+    graph.remove(number, operator)
+
+
+def _between(graph: Graph, number: int, operator, path: str, first: int, axis: int) -> int:
+    """Adds the result of the first product: that of the operation, with the rank for channels."""
     tensors = graph.model.subgraphs[number].tensors
-    output = tensors[operator.outputs[0]]
+    output, rank = tensors[operator.outputs[0]], tensors[first].shape[axis]
     middle = copy.copy(output)
-    middle.name = f"{weight.info.path}/product"
+    middle.name = f"{path}/product"
     middle.shape = [*output.shape[:-1], rank]
     if output.shapeSignature is not None:
         middle.shapeSignature = [*output.shapeSignature[:-1], rank]
-    between = graph.add(number, middle)
-    options = copy.copy(operator.builtinOptions)
-    options.fusedActivationFunction = schema.ActivationFunctionType.NONE
-    kind = graph.name_of(operator)
-    added = [
-        _add(graph, number, f.info.path, c) for f, c in zip(pair, (first, second), strict=True)
-    ]
-    # A convolution must have a bias.
-    zeros = Constant("FLOAT32", (rank,), np.zeros(rank, np.float32))
-    bias = -1 if is_dense else graph.add_constant(number, f"{weight.info.path}/zeros", zeros)
-    inputs = [operator.inputs[0], added[0], bias]
-    graph.insert(number, kind, inputs, [between], operator, options)
-    operator.inputs[:2] = [between, added[1]]
-    if not is_dense:
-        operator.builtinOptions.strideW = operator.builtinOptions.strideH = 1
-        operator.builtinOptions.dilationWFactor = operator.builtinOptions.dilationHFactor = 1
-    return [first, second]
-
-
-def _constant(factor: PackedWeight, shape: tuple[int, ...], scale: np.ndarray | None) -> Constant:
-    """A factor, transposed: integers where it has such, else floats."""
-    lies = Layout((1, 0), shape, scale)
-    form = forms.scaled(factor)
-    constant = None if form is None else constants.int8(form, lies)
-    return constant or Constant("FLOAT32", shape, lies.apply(factor.decompress()))
-
-
-def _add(graph: Graph, number: int, path: str, constant: Constant) -> int:
-    tensor = graph.add_constant(number, path, constant)
-    if constant.kind == "FLOAT32":
-        return tensor
-    floats = graph.add_result(number, f"{path}/floats", Constant("FLOAT32", constant.shape, None))
-    graph.insert(number, "DEQUANTIZE", [tensor], [floats], version=3)
-    return floats
+    return graph.add(number, middle)
 
 
 def _by_column(weight: CodedWeight, factor: np.ndarray) -> np.ndarray:
