@@ -194,7 +194,7 @@ def model_and_inputs(
         validation step hands them over.
 
     Raises:
-        CompressionError: the step gives the model more than its inputs.
+        CompressionError: the step gives the model more than its inputs, or does not call it.
         FileNotFoundError: the data is not there.
     """
     params, strategy, task, model = built(params, test_path)

@@ -108,18 +108,29 @@ def load(path: str | os.PathLike, into: tf_keras.layers.Layer) -> report.Report:
         CompressionError: the model is compressed; call `kwc.decompress` on it first.
         OSError: the file cannot be read, or the temporary file finds no room.
     """
-    _check_compressible(into)
-    variables = {weight.path: weight.variable for weight in paths.weights(into)}
-    expected = {path: tuple(variable.shape) for path, variable in variables.items()}
-    with (
-        artifact.opened(path, expected) as content,
-        tempfile.SpooledTemporaryFile(_IN_MEMORY) as decoded,
-    ):
+    with artifact.opened(path, shapes_of(into)) as content:
+        return fill(into, content)
+
+
+def shapes_of(model: tf_keras.layers.Layer) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each weight of a plain, built model, by path.
+
+    Raises:
+        CompressionError: the model is compressed, or not built.
+    """
+    _check_compressible(model)
+    return {weight.path: tuple(weight.variable.shape) for weight in paths.weights(model)}
+
+
+def fill(model: tf_keras.layers.Layer, content: artifact.Artifact) -> report.Report:
+    """Does what `load` does, with an artifact that was read for the model's shapes."""
+    variables = {weight.path: weight.variable for weight in paths.weights(model)}
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as decoded:
         for name, packed in content.weights.items():
             value = packed.decompress()
             if value.dtype != variables[name].dtype.as_numpy_dtype:
                 raise artifact.ArtifactError(
-                    f"{path} holds {name} as {value.dtype}, the model as "
+                    f"{packed.file} holds {name} as {value.dtype}, the model as "
                     f"{variables[name].dtype.name}."
                 )
             decoded.write(np.ascontiguousarray(value).reshape(-1).view(np.uint8))

@@ -190,7 +190,7 @@ def inputs_of(task, model: tf_keras.Model, batch: Any) -> Any:
     """Returns what the task's validation step calls its model with, given one of its batches.
 
     Raises:
-        CompressionError: it calls it with more than its inputs.
+        CompressionError: it calls it with more than its inputs, or not at all.
     """
     inputs, more = call_of(task, model, batch)
     if more:
@@ -202,7 +202,11 @@ def inputs_of(task, model: tf_keras.Model, batch: Any) -> Any:
 
 
 def call_of(task, model: tf_keras.Model, batch: Any) -> tuple[Any, list[str]]:
-    """Returns the inputs that a validation step hands its model, and what it gives it besides."""
+    """Returns the inputs that a validation step hands its model, and what it gives it besides.
+
+    Raises:
+        CompressionError: the step does not call the model.
+    """
     recorded = []
 
     def record(call, inputs, *args, **kwargs):
@@ -211,6 +215,11 @@ def call_of(task, model: tf_keras.Model, batch: Any) -> tuple[Any, list[str]]:
 
     with intercepted(model, record), contextlib.suppress(ModelCalled):
         task.validation_step(_copied(batch), model=model, metrics=[])
+    if not recorded:
+        raise CompressionError(
+            f"The validation step of {type(task).__name__} does not call its model, so that its "
+            "inputs are not known. Call kwc.export in Python, which takes them as `inputs`."
+        )
     inputs, args, kwargs = recorded[0]
     return inputs, [*map(str, args), *(kwargs.keys() - {"training"})]
 

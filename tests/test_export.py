@@ -69,6 +69,28 @@ def test_inputs_may_be_nested(tmp_path):
     assert sorted(signature["outputs"]) == ["same", "sum"]
 
 
+class Optional(tf_keras.Model):
+    """Takes a second input that may be missing."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = tf_keras.layers.Dense(2)
+
+    def call(self, inputs):
+        x = self.dense(inputs["x"])
+        return x if inputs["bias"] is None else x + inputs["bias"]
+
+
+def test_inputs_may_hold_none(tmp_path):
+    x = {"bias": None, "x": np.ones((2, 3), np.float32)}
+    model = Optional()
+    model(x)
+    kwc.save(model, tmp_path / "m.kwc")
+    content = source.read(tmp_path / "m.kwc", model, x)
+    assert list(content.inputs) == ["x"]
+    np.testing.assert_array_equal(content.outputs(2)["outputs"], model(x))
+
+
 def wrong(monkeypatch, change):
     """Lets the converter's output be changed before it is written."""
     convert = tflite.convert

@@ -145,6 +145,23 @@ def test_a_task_that_gives_its_model_more_than_inputs_is_named():
         kwc_task.inputs_of(_Task(), dense(), (tf.ones([2, 4]), tf.ones([2])))
 
 
+class _ModelFree:
+    """A task that computes without its model."""
+
+    def validation_step(self, batch, model, metrics):
+        return {}
+
+
+def test_a_task_that_does_not_call_its_model_is_named():
+    from models import dense
+
+    from kwc import task as kwc_task
+    from kwc.compressor import CompressionError
+
+    with pytest.raises(CompressionError, match="_ModelFree does not call its model"):
+        kwc_task.inputs_of(_ModelFree(), dense(), (tf.ones([2, 4]), tf.ones([2])))
+
+
 def test_help_teaches(capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main(["export", "--help"])

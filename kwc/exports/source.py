@@ -29,7 +29,8 @@ class Source:
         weights: every weight by path, with its compressor, its packed `arrays` and its `info`;
             arrays are decoded anew each time they are asked for.
         inputs: real inputs by name, each with the batch as its first axis, at least 2 examples.
-        structure: the same as the model takes them; its leaves are the names.
+        structure: the same as the model takes them; its leaves are the names, and None where it
+            takes None.
         file_bytes: length of the artifact.
         served: what a SavedModel serves in the place of the model's own call; `inputs` are then
             those of the default one.
@@ -73,7 +74,7 @@ class Source:
 
     def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Calls the model for inference: named tensors to named tensors, in a graph or eagerly."""
-        packed = tf.nest.map_structure(lambda name: inputs[name], self.structure)
+        packed = tf.nest.map_structure(inputs.get, self.structure)
         return dict(named(self.model(packed, training=False), "outputs"))
 
     def function(self, batch: int | None = None) -> tf.types.experimental.ConcreteFunction:
@@ -111,20 +112,21 @@ def read(
         CompressionError: the model is compressed.
         OSError: the file cannot be read.
     """
-    report = kwc_model.load(path, into=model)
-    expected = {weight.path: weight.shape for weight in report}
     if signatures is None:
         arrays = {name: _array(name, leaf) for name, leaf in named(inputs, "inputs")}
         names = iter(arrays)
-        structure = tf.nest.map_structure(lambda leaf: next(names), inputs)
+        structure = tf.nest.map_structure(
+            lambda leaf: leaf if leaf is None else next(names), inputs
+        )
         _check_batch(arrays)
     else:
         for signature in signatures.values():
             _check_batch(signature.inputs)
         arrays = signatures[SIGNATURE].inputs
         structure = {name: name for name in arrays}
-    weights = artifact.read(path, expected).weights
-    return Source(model, weights, arrays, structure, report.sizes.file_bytes, signatures)
+    content = artifact.read(path, kwc_model.shapes_of(model))
+    kwc_model.fill(model, content)
+    return Source(model, content.weights, arrays, structure, content.sizes.file_bytes, signatures)
 
 
 def named(structure: Any, root: str) -> Iterator[tuple[str, Any]]:
