@@ -60,7 +60,9 @@ class Evaluation:
         return {primary: metrics[primary]} | metrics
 
     def _run(self, run: Run, inputs: Any) -> Any:
-        names, tensors = zip(*named(inputs, "inputs"), strict=True)
+        known = {name for name, _ in named(self.inputs, "inputs")}
+        given = [(name, tensor) for name, tensor in named(inputs, "inputs") if name in known]
+        names, tensors = zip(*given, strict=True)
         expected = dict(named(self._outputs, "outputs"))
 
         def compute(*arrays: np.ndarray) -> list[np.ndarray]:

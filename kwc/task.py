@@ -221,6 +221,10 @@ def call_of(task, model: tf_keras.Model, batch: Any) -> tuple[Any, list[str]]:
             "inputs are not known. Call kwc.export in Python, which takes them as `inputs`."
         )
     inputs, args, kwargs = recorded[0]
+    # A functional model warns of what it does not take, such as labels.
+    taken = getattr(model, "input_names", None) or ()
+    if isinstance(inputs, Mapping) and taken and set(taken) <= inputs.keys():
+        inputs = {name: inputs[name] for name in taken}
     return inputs, [*map(str, args), *(kwargs.keys() - {"training"})]
 
 

@@ -134,7 +134,7 @@ def test_a_process_with_nothing_but_tensorflow_serves_them(name, key, made, tmp_
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("seg_deeplabv3plus_pascal", "image_tensor,image_bytes,tf_example,tflite"),
+        ("seg_deeplabv3plus_pascal", "image_tensor,tflite"),
         ("retinanet_resnetfpn_coco", "image_tensor,tf_example"),
         ("maskrcnn_resnetfpn_coco", "image_tensor"),
         ("bert/tagging", "serve,serve_examples"),

@@ -51,7 +51,11 @@ def convert(source: Source) -> bytes:
         try:
             function = source.function(1)
         except Exception as error:
-            raise _explained(error) from error
+            # It may name tensors and types, which are no operations.
+            raise ExportError(
+                f"TensorFlow cannot trace the model: {type(error).__name__}: "
+                f"{' '.join(str(error).split())[-500:]}"
+            ) from error
         return convert_function(function, module)
 
 
