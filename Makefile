@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all coverage faults fuzz lint format bench bench-coding bench-memory bench-sweeps tensorboard
+.PHONY: help quickstart test test-all coverage faults fuzz lint format bench bench-coding bench-memory bench-deploy bench-sweeps tensorboard
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ bench-coding: $(INSTALLED)  ## Measure bytes and speed of coders on the same arr
 
 bench-memory: $(INSTALLED)  ## Measure the memory of artifacts of BERT-base
 	$(BIN)/python -m benchmarks.artifact_memory --output=results/artifact_memory.csv
+
+bench-deploy: $(INSTALLED)  ## Measure exported files against dense ones; writes results/deploy.csv (15 minutes)
+	$(BIN)/python -m benchmarks.deploy --output=results/deploy.csv --document=docs/deploy.md
 
 bench-sweeps: $(INSTALLED)  ## Measure sweeps against train.py, and the launcher over 10,000 trials
 	$(BIN)/python -m experiments.prepare_data --dataset=mnist_5k

@@ -75,7 +75,8 @@ def keras(
 
     for module in modules:
         importlib.import_module(module)
-    nested = tf.nest.map_structure(lambda name: tf.constant(inputs[name]), structure)
+    tensors = {name: tf.constant(array) for name, array in inputs.items()}
+    nested = tf.nest.map_structure(tensors.get, structure)
 
     def load() -> Call:
         model = tf_keras.models.load_model(path, compile=False)
