@@ -1,7 +1,7 @@
 """The task's own metrics of a model that runs elsewhere, such as an exported file."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class Evaluation:
         with self._strategy.scope():
             inputs = kwc_task.inputs_of(self._task, self.model, next(iter(batches)))
         self._batches = batches.cache()
-        self.inputs = tf.nest.map_structure(lambda tensor: tensor.numpy(), inputs)
+        self.inputs = _mapped(lambda tensor: tensor.numpy(), inputs)
         self._outputs = _outputs(self.model, inputs)
 
     def metrics(self, run: Run) -> dict[str, float]:
@@ -60,28 +60,30 @@ class Evaluation:
         return {primary: metrics[primary]} | metrics
 
     def _run(self, run: Run, inputs: Any) -> Any:
-        known = {name for name, _ in named(self.inputs, "inputs")}
-        given = [(name, tensor) for name, tensor in named(inputs, "inputs") if name in known]
-        names, tensors = zip(*given, strict=True)
+        # A task may hand its model more than it takes, such as labels.
+        known = dict(named(self.inputs, "inputs"))
+        given = {name: tensor for name, tensor in named(inputs, "inputs") if name in known}
         expected = dict(named(self._outputs, "outputs"))
 
         def compute(*arrays: np.ndarray) -> list[np.ndarray]:
-            outputs = run(dict(zip(names, arrays, strict=True)))
+            outputs = run(dict(zip(given, arrays, strict=True)))
             return [outputs[name].astype(x.dtype.as_numpy_dtype) for name, x in expected.items()]
 
         types = [output.dtype for output in expected.values()]
-        computed = tf.numpy_function(compute, tensors, types, stateful=False)
+        computed = tf.numpy_function(compute, list(given.values()), types, stateful=False)
         for tensor, output in zip(computed, expected.values(), strict=True):
             tensor.set_shape(output.shape)
-        return _packed(self._outputs, iter(computed))
+        leaves = iter(computed)
+        return _mapped(lambda output: next(leaves), self._outputs)
 
 
 def _outputs(model: tf_keras.Model, inputs: Any) -> Any:
     """The model's outputs as specs with an open batch axis, in their structure."""
-    specs = tf.nest.map_structure(lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), inputs)
+    specs = _mapped(lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), inputs)
     function = tf.function(lambda inputs: model(inputs, training=False))
     return function.get_concrete_function(specs).structured_outputs
 
 
-def _packed(structure: Any, tensors: Iterator[tf.Tensor]) -> Any:
-    return tf.nest.map_structure(lambda leaf: None if leaf is None else next(tensors), structure)
+def _mapped(function: Callable[[Any], Any], structure: Any) -> Any:
+    """Maps the leaves of a structure that are not None."""
+    return tf.nest.map_structure(lambda leaf: leaf if leaf is None else function(leaf), structure)

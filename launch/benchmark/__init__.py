@@ -39,7 +39,9 @@ def run(
         ArtifactError: the file is damaged, forged, or of another model.
         ExportError: the inputs are no batch that an export takes.
     """
-    inputs = tf.nest.map_structure(lambda array: array[:_EXAMPLES_PROVED], evaluation.inputs)
+    inputs = tf.nest.map_structure(
+        lambda array: array if array is None else array[:_EXAMPLES_PROVED], evaluation.inputs
+    )
     content = source.read(artifact, evaluation.model, inputs)
     rows = []
     for to in dict.fromkeys(route.to for route in wanted):
