@@ -6,6 +6,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwc import algorithms
 from kwc.algorithms import Clustering, LowRank, Pruning, Quantization, by_name, register
 from kwc.algorithms.clustering import kmeans, look_up, nearest
 from kwc.algorithms.pruning import largest
@@ -343,4 +344,5 @@ def test_an_entry_point_brings_an_algorithm(monkeypatch, tmp_path):
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[kwc.algorithms]\nbrought = brought:Brought\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(algorithms, "_registry", dict(algorithms._registry))
     assert by_name("brought", {"size": 3}).config() == {"size": 3}

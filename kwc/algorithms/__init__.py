@@ -79,8 +79,8 @@ def by_name(name: str, config: Mapping[str, Any]) -> WeightCompressor:
             register(entry_point.load())
     if name not in _registry:
         raise CompressionError(
-            f"No algorithm is called {name!r}; there are {', '.join(sorted(_registry))}. Install "
-            "the package that has it, or call kwc.algorithms.register on its class."
+            f"No algorithm is called {name!r}. Install the package that has it, or call "
+            f"kwc.algorithms.register on its class. There are {', '.join(sorted(_registry))}."
         )
     try:
         if name == Chain.name:
