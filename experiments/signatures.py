@@ -185,6 +185,6 @@ def _image_inputs(images: np.ndarray, key: str) -> dict[str, np.ndarray]:
 
 def _examples(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """Sequences of integers as serialized examples."""
-    arrays = {name: array for name, array in arrays.items() if array.ndim == 2}
+    arrays = {name: a for name, a in arrays.items() if a.ndim == 2 and a.dtype.kind == "i"}
     rows = [dict(zip(arrays, row, strict=True)) for row in zip(*arrays.values(), strict=True)]
     return np.array([tfrecords.serialize(row) for row in rows], object)

@@ -130,6 +130,8 @@ def test_a_process_with_nothing_but_tensorflow_serves_them(name, key, made, tmp_
     )
 
 
+# Model Garden gives the encoder of a masked LM its labels as well.
+@pytest.mark.filterwarnings("ignore:Input dict contained keys:UserWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "wanted"),
