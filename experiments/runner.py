@@ -6,7 +6,9 @@ new model -> evaluated by the task's own metrics, beside the dense model and the
 
 import dataclasses
 import pathlib
+import tempfile
 import time
+import weakref
 from typing import Any
 
 import tensorflow as tf
@@ -257,8 +259,11 @@ def built(
     params = _final(params, test_path)
     _check_inputs(params, trains=False)
     strategy = _strategy(params)
+    # Question answering writes there what it reads of its texts.
+    scratch = tempfile.TemporaryDirectory()
     with strategy.scope():
-        task = task_factory.get_task(params.task)
+        task = task_factory.get_task(params.task, logging_dir=scratch.name)
+        weakref.finalize(task, scratch.cleanup)
         model = task.build_model()
         kwc_task.complete(task, model, params)
     return params, strategy, task, model

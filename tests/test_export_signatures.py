@@ -140,6 +140,7 @@ def test_a_process_with_nothing_but_tensorflow_serves_them(name, key, made, tmp_
         ("retinanet_resnetfpn_coco", "image_tensor,tf_example"),
         ("maskrcnn_resnetfpn_coco", "image_tensor"),
         ("bert/tagging", "serve,serve_examples"),
+        ("bert/squad", "serve,serve_examples"),
         ("bert/pretraining", "serve,serve_examples"),
     ],
 )
