@@ -12,8 +12,23 @@ SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 """What loaders take where nothing is asked for by name."""
 
 
+class Batch:
+    """What has a batch of inputs, arrays by name."""
+
+    inputs: Mapping[str, np.ndarray]
+
+    @property
+    def examples(self) -> int:
+        """How many examples the inputs hold."""
+        return len(next(iter(self.inputs.values())))
+
+    def batch(self, size: int) -> dict[str, np.ndarray]:
+        """The first inputs."""
+        return {name: array[:size] for name, array in self.inputs.items()}
+
+
 @dataclasses.dataclass(frozen=True)
-class Signature:
+class Signature(Batch):
     """A function of named tensors that calls a model in its midst.
 
     Attributes:
@@ -28,15 +43,6 @@ class Signature:
     trace: Callable[[], tf.types.experimental.ConcreteFunction]
     inputs: Mapping[str, np.ndarray]
     plain: Callable[..., Mapping[str, tf.Tensor]] | None = None
-
-    @property
-    def examples(self) -> int:
-        """How many examples the inputs hold."""
-        return len(next(iter(self.inputs.values())))
-
-    def batch(self, size: int) -> dict[str, np.ndarray]:
-        """The first inputs."""
-        return {name: array[:size] for name, array in self.inputs.items()}
 
     def outputs(self, size: int) -> dict[str, np.ndarray]:
         """What it computes of the first inputs with the model as it is, by name."""

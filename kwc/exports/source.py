@@ -17,11 +17,11 @@ from kwc import artifact
 from kwc import model as kwc_model
 from kwc.artifact import CodedWeight
 from kwc.exports.errors import ExportError
-from kwc.exports.signatures import SIGNATURE, Signature
+from kwc.exports.signatures import SIGNATURE, Batch, Signature
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Source(Batch):
     """A decoded artifact that is about to be exported.
 
     Attributes:
@@ -57,15 +57,6 @@ class Source:
             for path, weight in self.weights.items()
             if not weight.compressor.is_identity
         }
-
-    @property
-    def examples(self) -> int:
-        """How many examples the inputs hold."""
-        return len(next(iter(self.inputs.values())))
-
-    def batch(self, size: int) -> dict[str, np.ndarray]:
-        """The first inputs."""
-        return {name: array[:size] for name, array in self.inputs.items()}
 
     def outputs(self, size: int) -> dict[str, np.ndarray]:
         """The model's own outputs on the first inputs, by name."""
