@@ -34,16 +34,21 @@ class FourierLatents(WeightCompressor):
     Attributes:
         step: initial step, as a multiple of the root mean square of the weight.
         step_rate: multiple of the optimizer's learning rate for the logarithms of the steps.
+        freeze: fraction of the training after which a latent that is zero stays zero; 1 for never.
     """
 
     file_fields: ClassVar = ()
 
     step: float = 0.5
     step_rate: float = 6.0
+    freeze: float = 1.0
 
     def check(self, info: WeightInfo) -> None:
-        if any(x is not None and x <= 0 for x in dataclasses.astuple(self)):
-            raise CompressionError(f"{self} cannot be for {info.path}: all of these are above 0.")
+        given = [x for x in dataclasses.astuple(self) if x is not None]
+        if given and (min(given) <= 0 or (self.freeze or 0) > 1):
+            raise CompressionError(
+                f"{self} cannot be for {info.path}: all of these are above 0, freeze at most 1."
+            )
 
     def param_shapes(self, info: WeightInfo) -> dict[str, tuple[int, ...]]:
         return {"latents": info.shape, "log_step": (groups(info), 1)}
@@ -55,14 +60,28 @@ class FourierLatents(WeightCompressor):
         values = _transform(grouped(weight, info), info)
         scale = math.sqrt(np.mean(np.square(values))) or _STEP_OF_ZEROS / self.step
         log_step = np.full([groups(info), 1], math.log(self.step * scale), np.float32)
-        return Variables(params={"latents": values.reshape(info.shape), "log_step": log_step})
+        params = {"latents": values.reshape(info.shape), "log_step": log_step}
+        return Variables(params, {"keep": np.ones(values.shape, bool)} if self.freeze < 1 else {})
 
     def project(self, v, info, training, seed):
         quantized = latents.quantize(grouped(v.params["latents"], info), v.params["log_step"])
+        if "keep" in v.state:
+            quantized = tf.where(v.state["keep"], quantized, 0.0)
         return tf.reshape(_inverse(kwc_ops.TensorFlowOps, quantized, info), info.shape)
 
+    def update(self, v, info, step, gradients) -> Variables:
+        if "keep" not in v.state or step.total == 0:
+            return v
+        values = grouped(v.params["latents"], info), v.params["log_step"]
+        return Variables(
+            v.params, {"keep": latents.kept(v.state["keep"], *values, self.freeze, step)}
+        )
+
     def compress(self, v, info):
-        return latents.pack(grouped(v.params["latents"], info), v.params["log_step"], info.shape)
+        values = grouped(v.params["latents"], info)
+        if "keep" in v.state:
+            values = tf.where(v.state["keep"], values, 0.0)
+        return latents.pack(values, v.params["log_step"], info.shape)
 
     def decompress(self, ops, packed, info):
         quantized = latents.unpack(ops, packed, groups(info))

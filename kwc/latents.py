@@ -16,6 +16,7 @@ from etils import epy
 
 from kwc import ops as kwc_ops
 from kwc.ops import Ops
+from kwc.schedules import Step
 
 with epy.lazy_imports():
     import tensorflow as tf
@@ -108,6 +109,34 @@ def _quantized():
         return tf.round(latents / steps) * steps
 
     return kwc_ops.shared(quantized, tf.float32, tf.float32)
+
+
+def kept(
+    keep: tf.Tensor, latents: tf.Tensor, log_step: tf.Tensor, freeze: float, step: Step
+) -> tf.Tensor:
+    """Returns which latents may be other than zero, a bool tensor of their shape.
+
+    That is `keep` at all steps but at the fraction `freeze` of the training. There it becomes those
+    whose level is not zero.
+
+    Args:
+        keep: bool tensor of the shape of the latents.
+        latents: float32 tensor.
+        log_step: natural logarithms of the steps, float32, of a shape that broadcasts to that.
+        freeze: a fraction of the training, in (0, 1).
+        step: the optimizer step, of a training whose length is known.
+    """
+    due = step.index == math.ceil(freeze * step.total)
+    return _nonzeros()(due, keep, latents, learned_steps(log_step))
+
+
+@functools.cache
+def _nonzeros():
+    def nonzeros(due, keep, latents, steps):
+        due.set_shape([])
+        return tf.cond(due, lambda: tf.round(latents / steps) != 0.0, lambda: tf.identity(keep))
+
+    return kwc_ops.shared(nonzeros, tf.bool, tf.bool, tf.float32, tf.float32)
 
 
 def pack(latents: tf.Tensor, log_step: tf.Tensor, shape: Sequence[int]) -> dict[str, np.ndarray]:

@@ -84,10 +84,10 @@ class EntropyConstrained(WeightCompressor):
     def update(self, v, info, step, gradients) -> Variables:
         if step.total == 0 or self.freeze == 1:
             return v
-        due = step.index == math.ceil(self.freeze * step.total)
-        weight, size = v.params["weight"], latents.learned_steps(v.params["log_step"])
-        keep = _nonzeros()(due, v.state["keep"], weight, size)
-        return Variables(v.params, {"keep": keep})
+        values = v.params["weight"], v.params["log_step"]
+        return Variables(
+            v.params, {"keep": latents.kept(v.state["keep"], *values, self.freeze, step)}
+        )
 
     def compress(self, v, info):
         log_step = tf.convert_to_tensor(v.params["log_step"])
@@ -207,12 +207,3 @@ def _expected_gradient():
         )
 
     return kwc_ops.shared(gradient, *[tf.float32] * 6)
-
-
-@functools.cache
-def _nonzeros():
-    def nonzeros(due, keep, weight, step):
-        due.set_shape([])
-        return tf.cond(due, lambda: _levels(weight, step) != 0.0, lambda: tf.identity(keep))
-
-    return kwc_ops.shared(nonzeros, tf.bool, tf.bool, tf.float32, tf.float32)

@@ -24,6 +24,7 @@ class EPR(fourier.FourierLatents):
     Attributes:
         step: initial step, as a multiple of the root mean square of the weight.
         step_rate: multiple of the optimizer's learning rate for the logarithms of the steps.
+        freeze: fraction of the training after which a latent that is zero stays zero; 1 for never.
         scale_rate: the same for the logarithms of the densities' scales.
     """
 
@@ -38,10 +39,12 @@ class EPR(fourier.FourierLatents):
         return super().learning_rates(info) | {"log_scale": self.scale_rate}
 
     def init(self, weight, info, step, statistics) -> Variables:
-        params = super().init(weight, info, step, statistics).params
+        v = super().init(weight, info, step, statistics)
+        params = v.params
         least = 0.01 * float(np.exp(params["log_step"][0, 0])) / self.step
         values = fourier.grouped(params["latents"], info)
-        return Variables(params | {"log_scale": priors.logistic_log_scale(values, least)})
+        log_scale = priors.logistic_log_scale(values, least)
+        return Variables(params | {"log_scale": log_scale}, v.state)
 
     def penalty(self, v, info, seed):
         values = fourier.grouped(v.params["latents"], info)
