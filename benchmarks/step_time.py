@@ -12,6 +12,7 @@ much longer the first step takes than the second, a median over processes; `comp
 import concurrent.futures
 import csv
 import dataclasses
+import gc
 import multiprocessing
 import pathlib
 import statistics
@@ -104,6 +105,8 @@ class Trained:
         self._step = tf.function(
             lambda batch: task.train_step(batch, model, optimizer, metrics)["loss"]
         )
+        # Else a collection of all that was made before falls into the trace of either model.
+        gc.collect()
         self.trace_seconds = self.seconds(1) - self.seconds(1)
 
     def seconds(self, steps: int) -> float:

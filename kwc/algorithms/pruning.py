@@ -47,7 +47,8 @@ class Pruning(WeightCompressor):
         return Variables(params={"weight": weight * mask}, state={"mask": mask})
 
     def project(self, v, info, training, seed):
-        return tf.where(v.state["mask"], v.params["weight"], 0.0)
+        # The gradient of a product takes a quarter of the operations of that of a choice.
+        return v.params["weight"] * tf.cast(v.state["mask"], tf.float32)
 
     def update(self, v, info, step, gradients) -> Variables:
         if schedules.as_schedule(self.sparsity).last_change(step.total) == 0:
