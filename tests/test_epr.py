@@ -81,9 +81,34 @@ def test_a_weight_of_zeros_has_a_step_to_move_by():
     assert np.all(np.isfinite(v.params["log_scale"]))
 
 
-def test_only_rates_above_0_are_taken():
-    with pytest.raises(CompressionError, match="above 0"):
-        EPR(step_rate=0.0).check(ROW)
+@pytest.mark.parametrize("wrong", [{"step_rate": 0.0}, {"freeze": 0.0}, {"freeze": 1.5}])
+def test_hyperparameters_out_of_range_are_refused(wrong):
+    with pytest.raises(CompressionError, match="above 0, freeze at most 1"):
+        EPR(**wrong).check(ROW)
+
+
+def test_from_the_freeze_on_zero_latents_stay():
+    compressor, one = EPR(freeze=0.5), tf.constant(1, tf.int64)
+    v = compressor.init(np.float32([[3], [0], [0], [-4]]), ROW, Step(0, 4), {})
+    params = v.params | {"log_step": tf.zeros([1, 1])}
+    v = compressor.update(Variables(params, v.state), ROW, Step(one, 4), {})
+    assert np.all(v.state["keep"])
+    v = compressor.update(v, ROW, Step(2 * one, 4), {})
+    np.testing.assert_array_equal(v.state["keep"], [[True, False, False, True]])
+    v = Variables(v.params | {"latents": tf.constant([[0.4], [2.0], [0.0], [-5.0]])}, v.state)
+    v = compressor.update(v, ROW, Step(3 * one, 4), {})
+    with tf.GradientTape() as tape:
+        tape.watch(v.params["latents"])
+        weight = compressor.project(v, ROW, True, SEED)
+    np.testing.assert_array_equal(weight, [[0], [0], [0], [-5]])
+    gradient = tape.gradient(weight, v.params["latents"])
+    np.testing.assert_array_equal(gradient, [[1], [0], [0], [1]])
+    assert compressor.compress(v, ROW)["levels"].ravel().tolist() == [0, 0, 0, -5]
+
+
+def test_without_a_freeze_there_is_no_state():
+    v = EPR().init(np.ones([4, 1], np.float32), ROW, Step(0, 4), {})
+    assert EPR().update(v, ROW, Step(tf.constant(2, tf.int64), 4), {}).state == {}
 
 
 def test_the_rate_makes_the_file_smaller_and_foretells_its_bytes(tmp_path):
