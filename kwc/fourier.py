@@ -45,7 +45,7 @@ class FourierLatents(WeightCompressor):
 
     def check(self, info: WeightInfo) -> None:
         given = [x for x in dataclasses.astuple(self) if x is not None]
-        if given and (min(given) <= 0 or (self.freeze or 0) > 1):
+        if given and (min(given) <= 0 or self.freeze > 1):
             raise CompressionError(
                 f"{self} cannot be for {info.path}: all of these are above 0, freeze at most 1."
             )
@@ -70,12 +70,11 @@ class FourierLatents(WeightCompressor):
         return tf.reshape(_inverse(kwc_ops.TensorFlowOps, quantized, info), info.shape)
 
     def update(self, v, info, step, gradients) -> Variables:
-        if "keep" not in v.state or step.total == 0:
+        if "keep" not in v.state:
             return v
-        values = grouped(v.params["latents"], info), v.params["log_step"]
-        return Variables(
-            v.params, {"keep": latents.kept(v.state["keep"], *values, self.freeze, step)}
-        )
+        values, log_step = grouped(v.params["latents"], info), v.params["log_step"]
+        keep = latents.kept(v.state["keep"], values, log_step, self.freeze, step)
+        return Variables(v.params, {"keep": keep})
 
     def compress(self, v, info):
         values = grouped(v.params["latents"], info)

@@ -117,15 +117,17 @@ def kept(
     """Returns which latents may be other than zero, a bool tensor of their shape.
 
     That is `keep` at all steps but at the fraction `freeze` of the training. There it becomes those
-    whose level is not zero.
+    whose level is not zero. It is `keep` throughout where `freeze` is 1 or nothing is trained.
 
     Args:
         keep: bool tensor of the shape of the latents.
         latents: float32 tensor.
         log_step: natural logarithms of the steps, float32, of a shape that broadcasts to that.
-        freeze: a fraction of the training, in (0, 1).
-        step: the optimizer step, of a training whose length is known.
+        freeze: a fraction of the training, in (0, 1].
+        step: the optimizer step.
     """
+    if freeze == 1 or step.total == 0:
+        return keep
     due = step.index == math.ceil(freeze * step.total)
     return _nonzeros()(due, keep, latents, learned_steps(log_step))
 

@@ -82,12 +82,9 @@ class EntropyConstrained(WeightCompressor):
         return {"log_step": self.step_rate} | dict.fromkeys(sorted(priors), self.prior_rate)
 
     def update(self, v, info, step, gradients) -> Variables:
-        if step.total == 0 or self.freeze == 1:
-            return v
-        values = v.params["weight"], v.params["log_step"]
-        return Variables(
-            v.params, {"keep": latents.kept(v.state["keep"], *values, self.freeze, step)}
-        )
+        weight, log_step = v.params["weight"], v.params["log_step"]
+        keep = latents.kept(v.state["keep"], weight, log_step, self.freeze, step)
+        return Variables(v.params, {"keep": keep})
 
     def compress(self, v, info):
         log_step = tf.convert_to_tensor(v.params["log_step"])
