@@ -127,25 +127,25 @@ def experiment_of(arch: str) -> trial.Experiment:
     return gin.get_configurable(trial.Experiment)()
 
 
-def trace_seconds(arch: str, algorithm: str) -> tuple[float, float]:
-    """Seconds to trace and to set up the train step, plain and compressed.
+def trace_seconds(arch: str, algorithms: list[str]) -> dict[str | None, float]:
+    """Seconds to trace and to set up the train step, by algorithm; None for the plain model.
 
-    Both are medians over new processes, which take turns.
+    Each is a median over new processes, which take turns.
     """
-    turns = [None, algorithm] * _TRACES.value
+    kinds = [None, *algorithms]
+    turns = kinds * _TRACES.value
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context, max_tasks_per_child=1) as process:
         seconds = list(process.map(_trace_seconds, [arch] * len(turns), turns))
-    return statistics.median(seconds[::2]), statistics.median(seconds[1::2])
+    return {kind: statistics.median(seconds[i :: len(kinds)]) for i, kind in enumerate(kinds)}
 
 
 def _trace_seconds(arch: str, algorithm: str | None) -> float:
     return Trained(experiment_of(arch), ALGORITHMS.get(algorithm)).trace_seconds
 
 
-def compare(arch: str, algorithm: str) -> Row:
-    """Times one algorithm on one architecture."""
-    plain_trace, compressed_trace = trace_seconds(arch, algorithm)
+def compare(arch: str, algorithm: str, plain_trace: float, compressed_trace: float) -> Row:
+    """Times the steps of one algorithm on one architecture, and adds the seconds of its trace."""
     tf_keras.backend.clear_session()
     experiment = experiment_of(arch)
     plain = Trained(experiment, None)
@@ -172,8 +172,13 @@ def compare(arch: str, algorithm: str) -> Row:
 
 def main(_) -> None:
     """Prints the table and writes the file."""
+    # Before this process fills the memory with models.
+    traces = {arch: trace_seconds(arch, _ALGORITHM.value) for arch in track(_ARCH.value, "tracing")}
     pairs = [(arch, algorithm) for arch in _ARCH.value for algorithm in _ALGORITHM.value]
-    rows = [compare(*pair) for pair in track(pairs, "comparing")]
+    rows = [
+        compare(arch, algorithm, traces[arch][None], traces[arch][algorithm])
+        for arch, algorithm in track(pairs, "comparing")
+    ]
     table = Table("arch", "algorithm", "plain ms", "compressed ms", "step ratio", "trace ratio")
     for row in rows:
         table.add_row(

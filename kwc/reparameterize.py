@@ -140,6 +140,11 @@ class Reparameterization(Substitute):
                 "kwc does not take algorithms that change an output shape of a layer."
             )
 
+    @property
+    def trainable_variables(self) -> list[tf.Variable]:
+        # Keras asks for them several times a step; a search through all attributes takes long.
+        return [self.params[key] for key in sorted(self.params)]
+
     def read(self) -> Variables:
         """Returns the current values as tensors."""
         params = {key: tf.convert_to_tensor(v) for key, v in self.params.items()}
