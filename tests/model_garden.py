@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from experiments.data import prepare, tfrecords
 
@@ -126,6 +127,15 @@ def bert(data, **fields):
         | {"input_path": str(data / "validation.tfrecord"), "drop_remainder": False},
         **fields,
     }
+
+
+def assert_same_metrics(content, tolerance=1e-6):
+    """The model decoded from the artifact does what the trained one does.
+
+    The weights are the same to the bit; sums over a batch are in an order that threads choose.
+    """
+    expected = pytest.approx(content["metrics"]["training_graph"], rel=tolerance, abs=0)
+    assert content["metrics"]["artifact"] == expected
 
 
 def flags(experiment, mode, folder, task, train, spec=None, **more):
