@@ -29,6 +29,25 @@ class Encoder(models.Seq2SeqTransformer):
         return self.encoder_layer(x, attention_mask=mask[:, :, None] * mask[:, None, :])
 
 
+class DecodeStep(models.Seq2SeqTransformer):
+    """One step of the second half: a word and what is known of those before, to logits."""
+
+    def call(self, inputs):
+        past = {"key": inputs["key"], "value": inputs["value"]}
+        position = tf.shape(past["key"])[1]
+        timing = self.position_embedding(inputs=None, length=position + 1)
+        x = self.embedding_lookup(inputs["word"]) + timing[position]
+        x = self.decoder_layer(
+            x,
+            inputs["encoded"],
+            self_attention_mask=tf.ones([1, 1, position + 1]),
+            cross_attention_mask=inputs["mask"][:, None],
+            cache={"0": past},
+        )
+        logits = self._embedding_linear(self.embedding_lookup.embeddings, x)
+        return {"logits": logits, **past}
+
+
 def _layers():
     return {"num_layers": 1, "num_attention_heads": HEADS, "intermediate_size": 32}
 
@@ -38,6 +57,19 @@ def encoder():
     words = np.random.default_rng(0).integers(1, WORDS, (3, LENGTH)).astype(np.int32)
     words[1:, -2:] = 0
     return model, words
+
+
+def decode_step():
+    model = DecodeStep(WORDS, WIDTH, decoder_layer=models.TransformerDecoder(**_layers()))
+    rng = np.random.default_rng(0)
+    past = (3, LENGTH, HEADS, WIDTH // HEADS)
+    return model, {
+        "word": rng.integers(1, WORDS, (3, 1)).astype(np.int32),
+        "key": rng.normal(size=past).astype(np.float32),
+        "value": rng.normal(size=past).astype(np.float32),
+        "encoded": rng.normal(size=(3, LENGTH, WIDTH)).astype(np.float32),
+        "mask": np.ones((3, LENGTH), np.float32),
+    }
 
 
 EXPERIMENTS = {
@@ -54,7 +86,7 @@ EXPERIMENTS = {
     "deeplab": ("seg_deeplabv3plus_pascal", {}),
     "bert": ("bert/sentence_prediction", {}),
 }
-OTHERS = {"lstm": lstm, "seq2seq_encoder": encoder}
+OTHERS = {"lstm": lstm, "seq2seq_encoder": encoder, "seq2seq_decode_step": decode_step}
 # Nothing that the task takes of the model depends on them, and the converter leaves them out.
 UNUSED = {
     "bert": {"network/pooler_layer/kernel"},

@@ -216,7 +216,7 @@ def _save(
         variables = {id(v): v for function in served.values() for v in function.graph.variables}
         root.served, root.plain = served, list(variables.values())
         root.held, root.more = [one.module for one in held.values()], list(more)
-        root.resources = _resources(source)
+        root.resources = source.resources
         tf.saved_model.save(root, path, signatures=served)
     # Layers of all kinds fail in ways of their own.
     except Exception as error:
@@ -233,12 +233,6 @@ def _save(
         read = tuple(Place(name_of(k, x), layout) for k, x in made.items() if x is not None)
         placed[name] = Placed(one.form, one.stored, read)
     return placed
-
-
-def _resources(source: Source) -> list[_Resource]:
-    """Tables and the like that layers look up in."""
-    view = tf.train.TrackableView(source.model)
-    return [item for item in view.descendants() if isinstance(item, _Resource)]
 
 
 AT_LOAD = register(

@@ -58,6 +58,13 @@ class Source(Batch):
             if not weight.compressor.is_identity
         }
 
+    @property
+    def resources(self) -> list[tf.saved_model.experimental.TrackableResource]:
+        """Tables and the like that layers look up in."""
+        kind = tf.saved_model.experimental.TrackableResource
+        view = tf.train.TrackableView(self.model)
+        return [item for item in view.descendants() if isinstance(item, kind)]
+
     def outputs(self, size: int) -> dict[str, np.ndarray]:
         """The model's own outputs on the first inputs, by name."""
         outputs = self.call({name: tf.constant(x) for name, x in self.batch(size).items()})

@@ -42,10 +42,8 @@ def convert(source: Source) -> bytes:
             package is missing.
     """
     check_installed()
-    module = tf.Module()
-    module.model = source.model
     try:
-        return convert_function(source.function(None), module)
+        return _convert(source, source.function(None))
     # Layers fail in ways of their own; what a batch of 1 lacks is what counts.
     except Exception:
         try:
@@ -56,7 +54,15 @@ def convert(source: Source) -> bytes:
                 f"TensorFlow cannot trace the model: {type(error).__name__}: "
                 f"{' '.join(str(error).split())[-500:]}"
             ) from error
-        return convert_function(function, module)
+        return _convert(source, function)
+
+
+def _convert(source: Source, function: tf.types.experimental.ConcreteFunction) -> bytes:
+    module = tf.Module()
+    # Not the model itself: Keras would trace every layer of it once more.
+    module.variables_read = list(function.graph.variables)
+    module.resources = source.resources
+    return convert_function(function, module)
 
 
 def convert_function(
