@@ -219,7 +219,8 @@ def test_stored_arrays_are_read_back(data):
         elements = {"elements": st.integers(low, low + data.draw(st.sampled_from([1, 3, 15, 70])))}
     array = data.draw(arrays.arrays(dtype, shape, **elements))
     deflated = storage.Deflated.of(array)
-    for read in (deflated.read(tf.constant(deflated.code)), storage.Bits(array).read()):
+    whole = storage.inflated([deflated], tf.constant([deflated.code]))
+    for read in (*whole, storage.Bits(array).read()):
         assert read.dtype == array.dtype
         assert read.numpy().tobytes() == array.tobytes()
 

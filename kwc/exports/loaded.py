@@ -27,12 +27,15 @@ class Loaded:
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def constants(self) -> Iterable[np.ndarray]:
-        """Variables and assets; a string counts as its bytes. And what is in the graphs."""
+        """Variables and assets; strings count as the bytes of each. And what is in the graphs."""
         for index in self._path.glob("*/*.index"):
             reader = tf.train.load_checkpoint(str(index.with_suffix("")))
             for name in reader.get_variable_to_shape_map():
-                value = reader.get_tensor(name)
-                yield np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value
+                value = np.asarray(reader.get_tensor(name))
+                if value.dtype == object:
+                    yield from (np.frombuffer(text, np.uint8) for text in value.flat)
+                else:
+                    yield value
         for function in self._model.served.values():
             graph = function.graph.as_graph_def()
             for node in [*graph.node, *(n for f in graph.library.function for n in f.node_def)]:

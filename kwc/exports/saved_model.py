@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,13 +20,13 @@ from kwc.exports.layout import Layout
 from kwc.exports.loaded import Loaded, name_of
 from kwc.exports.routes import Place, Placed, Route, anything, register
 from kwc.exports.source import Source
-from kwc.exports.storage import Bits, Deflated
+from kwc.exports.storage import Bits, Deflated, inflated
 from kwc.exports.stripping import strip
 from kwc.exports.substitution import substituted
 from kwc.ops import TensorFlowOps
 from kwc.report import dense_bytes
 
-_PACKED = "packed"  # The checkpoint among the assets.
+_PACKED = "packed"  # The checkpoint among the assets, and the tensor in it.
 _Resource = tf.saved_model.experimental.TrackableResource
 
 
@@ -43,18 +43,14 @@ class _DecodedAtLoad(tf.Module):
 
     def read(self) -> tf.Tensor:
         """Returns the weight."""
-        return tf.ensure_shape(tf.convert_to_tensor(self._variable), self._info.shape)
+        value = tf.convert_to_tensor(self._variable)
+        value.set_shape(self._info.shape)
+        return value
 
-    @property
-    def codes(self) -> dict[str, bytes]:
-        """What the file holds, by the name that it has there."""
-        return {f"{self._info.path}/{name}": array.code for name, array in self.arrays.items()}
-
-    def decode(self, codes: Mapping[str, tf.Tensor]) -> None:
-        """Fills the variable, from codes by name."""
-        names = dict(zip(self.arrays, self.codes, strict=True))
-        arrays = {name: array.read(codes[names[name]]) for name, array in self.arrays.items()}
-        self._variable.assign(_decode(self._compressor, arrays, self._info))
+    def decode(self, arrays: Iterator[tf.Tensor]) -> None:
+        """Fills the variable from its arrays, the next ones."""
+        own = {name: next(arrays) for name in self.arrays}
+        self._variable.assign(_decode(self._compressor, own, self._info))
 
 
 class _Decoder(_Resource):
@@ -72,16 +68,16 @@ class _Decoder(_Resource):
         return tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[], shared_name="kwc_decoder")
 
     def _initialize(self) -> None:
-        names = [name for weight in self._weights for name in weight.codes]
-        codes = tf.raw_ops.RestoreV2(
+        [codes] = tf.raw_ops.RestoreV2(
             prefix=tf.strings.regex_replace(self._index.asset_path, r"\.index$", ""),
-            tensor_names=names,
-            shape_and_slices=[""] * len(names),
-            dtypes=[tf.string] * len(names),
+            tensor_names=[_PACKED],
+            shape_and_slices=[""],
+            dtypes=[tf.string],
         )
-        by_name = {name: tf.reshape(code, []) for name, code in zip(names, codes, strict=True)}
+        stored = [array for weight in self._weights for array in weight.arrays.values()]
+        arrays = iter(inflated(stored, codes))
         for weight in self._weights:
-            weight.decode(by_name)
+            weight.decode(arrays)
 
 
 class _DecodedAtCall(tf.Module):
@@ -115,7 +111,7 @@ class _Held:
 
 def _decode(compressor, arrays: Mapping[str, tf.Tensor], info) -> tf.Tensor:
     value = tf.cast(compressor.decompress(TensorFlowOps, arrays, info), info.dtype)
-    return tf.ensure_shape(value, info.shape)
+    return value if value.shape == info.shape else tf.ensure_shape(value, info.shape)
 
 
 def _cannot_decode(weight: CodedWeight) -> str:
@@ -152,7 +148,8 @@ def _write_at_load(source: Source, path: pathlib.Path) -> dict[str, Placed]:
     for name, weight in source.compressed.items():
         if not reasons[name]:
             module = _DecodedAtLoad(weight)
-            stored = tuple(np.frombuffer(code, np.uint8) for code in module.codes.values())
+            codes = [array.code for array in module.arrays.values()]
+            stored = tuple(np.frombuffer(code, np.uint8) for code in codes)
             reasons[name] = _larger(sum(code.nbytes for code in stored), weight)
             if not reasons[name]:
                 held[name] = _Held("deflated", stored, module)
@@ -162,7 +159,7 @@ def _write_at_load(source: Source, path: pathlib.Path) -> dict[str, Placed]:
     with tempfile.TemporaryDirectory() as folder:
         index, data = _write_checkpoint(
             pathlib.Path(folder) / _PACKED,
-            {name: code for module in modules for name, code in module.codes.items()},
+            [array.code for module in modules for array in module.arrays.values()],
         )
         return _save(source, path, held, reasons, [index, data, _Decoder(modules, index)])
 
@@ -183,14 +180,14 @@ def _write_float32(source: Source, path: pathlib.Path) -> dict[str, Placed]:
 
 
 def _write_checkpoint(
-    prefix: pathlib.Path, codes: Mapping[str, bytes]
+    prefix: pathlib.Path, codes: Sequence[bytes]
 ) -> tuple[tf.saved_model.Asset, tf.saved_model.Asset]:
-    """Writes strings by name; returns the checkpoint's two files, the index first."""
+    """Writes strings, as one tensor; returns the checkpoint's two files, the index first."""
     tf.raw_ops.SaveV2(
         prefix=str(prefix),
-        tensor_names=list(codes),
-        shape_and_slices=[""] * len(codes),
-        tensors=[tf.constant(code) for code in codes.values()],
+        tensor_names=[_PACKED],
+        shape_and_slices=[""],
+        tensors=[tf.constant(codes)],
     )
     index, data = (f"{prefix}{end}" for end in (".index", ".data-00000-of-00001"))
     return tf.saved_model.Asset(index), tf.saved_model.Asset(data)

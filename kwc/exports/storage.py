@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -37,14 +39,32 @@ class Deflated:
         codes = (_deflate(narrow.tobytes(), strategy) for strategy in _STRATEGIES)
         return cls(min(codes, key=len), narrow.dtype, array.dtype, array.shape)
 
-    def read(self, code: tf.Tensor) -> tf.Tensor:
-        """Returns the array.
+    def _restored(self, elements: tf.Tensor) -> tf.Tensor:
+        if len(self.shape) == 1:
+            elements.set_shape(self.shape)
+        else:
+            elements = tf.reshape(elements, self.shape)
+        return tf.cast(elements, self.dtype)
 
-        Args:
-            code: the stream, a string scalar.
-        """
-        elements = tf.io.decode_raw(tf.io.decode_compressed(code, "ZLIB"), self.stored)
-        return tf.cast(tf.reshape(elements, self.shape), self.dtype)
+
+def inflated(arrays: Sequence[Deflated], codes: tf.Tensor) -> list[tf.Tensor]:
+    """Returns arrays, read from their streams.
+
+    Elements of one dtype are read together: a loader of a SavedModel keeps some kilobytes for each
+    operation, so a few operations for each array would take more memory than many arrays do.
+
+    Args:
+        arrays: the arrays that were stored.
+        codes: their streams, a tensor of strings.
+    """
+    streams = tf.unstack(tf.io.decode_compressed(codes, "ZLIB"), len(arrays))
+    found: dict[int, tf.Tensor] = {}
+    for stored in dict.fromkeys(array.stored for array in arrays):
+        members = [i for i, array in enumerate(arrays) if array.stored == stored]
+        whole = tf.io.decode_raw(tf.strings.join([streams[i] for i in members]), stored)
+        parts = tf.split(whole, [math.prod(arrays[i].shape) for i in members])
+        found.update(zip(members, parts, strict=True))
+    return [array._restored(found[i]) for i, array in enumerate(arrays)]
 
 
 class Bits(tf.Module):
