@@ -48,7 +48,7 @@ def _write(source: Source, path: pathlib.Path) -> dict[str, Placed]:
         reason = _why_not(weight)
         found = [] if reason else graph.find(weight.decompress())
         if not found:
-            reason = reason or "the converter merged it with other weights"
+            reason = reason or tflite.GONE
             placed[name] = Placed("float32", reason=reason)
             continue
         pair = forms.factors(weight)

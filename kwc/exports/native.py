@@ -86,7 +86,7 @@ class Native:
             return Placed("float32", reason=parts)
         found = graph.find(weight.decompress())
         if not found:
-            return Placed("float32", reason="the converter merged it with other weights")
+            return Placed("float32", reason=tflite.GONE)
         if len(parts) == 1:
             return self._place_whole(graph, weight, found, parts[0][1])
         return self._place_factors(graph, weight, found, parts)

@@ -21,6 +21,9 @@ from kwc.exports.source import Source
 with epy.lazy_imports():
     from ai_edge_litert import interpreter as litert
 
+GONE = "the converter left it out, as no output depends on it, or merged it with other weights"
+"""Why a weight is not among the constants of what was converted."""
+
 
 def check_installed() -> None:
     """Raises `ExportError` where the optional packages are missing."""
