@@ -1,5 +1,6 @@
 """The `kwc export` command."""
 
+import re
 import shutil
 
 import model_garden
@@ -8,8 +9,9 @@ import pytest
 import tensorflow as tf
 from test_trial import STEPS, run
 
+import kwc
 from experiments import trial
-from kwc.exports import routes, tflite
+from kwc.exports import ExportError, measure, routes, tflite
 from launch import cli
 
 
@@ -27,7 +29,8 @@ def finished(data, tmp_path_factory):
 
 
 def export(capsys, *arguments):
-    status = cli.main(["export", *map(str, arguments)])
+    # A measurement starts two processes; one test is of it.
+    status = cli.main(["export", "--no-measure", *map(str, arguments)])
     return status, *capsys.readouterr()
 
 
@@ -44,6 +47,40 @@ def test_an_artifact_becomes_a_tflite_file_by_the_config_beside_it(finished, cap
     runner = tflite.litert.Interpreter(str(out)).get_signature_runner()
     model, inputs = trial.model_and_inputs(finished / "config.gin", 8)
     assert runner(inputs=inputs)["outputs"].shape == model(inputs, training=False).shape
+
+
+@pytest.mark.usefixtures("as_new_process")
+def test_a_file_is_measured_beside_the_dense_export(finished, capsys, tmp_path):
+    out = tmp_path / "model.tflite"
+    status, output, errors = export(
+        capsys, finished / "model.kwc", "--to=tflite", "--route=int8", f"--out={out}", "--measure"
+    )
+    assert status == 0, errors
+    assert out.is_file() and list(tmp_path.iterdir()) == [out]
+    heads, row = (re.split("[│┃]", line)[1:-1] for line in output.splitlines()[1:4:2])
+    shown = dict(zip(map(str.strip, heads[:6]), map(str.strip, row[:6]), strict=True))
+    assert shown["route"] == "int8"
+    assert int(shown["bytes"].replace(",", "")) == out.stat().st_size
+    assert float(shown["latency ms"]) > 0 and float(shown["/ dense"]) > 0
+
+
+@pytest.mark.usefixtures("as_new_process")
+def test_a_file_that_does_not_run_elsewhere_is_not_written(finished, tmp_path, monkeypatch):
+    def fails(*_):
+        raise ExportError("model.tflite does not run in a process of its own: it ended with 1")
+
+    monkeypatch.setattr(measure.Bench, "measure", fails)
+    model, inputs = trial.model_and_inputs(finished / "config.gin", 8)
+    with pytest.raises(ExportError, match=r"Nothing was written.*process of its own"):
+        kwc.export(
+            finished / "model.kwc",
+            model,
+            tmp_path / "model.tflite",
+            to="tflite",
+            inputs=inputs,
+            measure=True,
+        )
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("as_new_process")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import tempfile
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from kwc.exports import routes
 from kwc.exports.errors import ExportError
-from kwc.exports.measure import Bench, Measured
+from kwc.exports.measure import PAIRS, Bench, Measured
 from kwc.exports.proof import Proof, prove
 from kwc.exports.routes import Placed, Route
 from kwc.exports.source import Source
@@ -76,6 +77,18 @@ def tried(
             yield Candidate(route, refused=str(error))
 
 
+@contextlib.contextmanager
+def beside_dense(
+    source: Source, to: str, folder: pathlib.Path, pairs: int = PAIRS
+) -> Iterator[Bench]:
+    """Writes the dense export to a target, and yields what measures others beside it."""
+    dense = routes.dense(to)
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        reference = pathlib.Path(beside) / dense.default_name
+        dense.write(source, reference)
+        yield Bench(source, reference, to, pairs)
+
+
 def measured(candidate: Candidate, bench: Bench) -> Candidate:
     """Measures what a candidate wrote; it is refused if it does not run in a new process."""
     if candidate.written is None:
@@ -104,11 +117,7 @@ def choose(
     """
     candidates = list(tried(source, tries, folder, lambda route: name))
     if objective != "size":
-        dense = routes.dense(tries[0].to)
-        with tempfile.TemporaryDirectory(dir=folder) as beside:
-            reference = pathlib.Path(beside) / dense.default_name
-            dense.write(source, reference)
-            bench = Bench(source, reference, dense.to)
+        with beside_dense(source, tries[0].to, folder) as bench:
             candidates = [measured(candidate, bench) for candidate in candidates]
     first = best(candidates, objective)
     return [first, *(candidate for candidate in candidates if candidate is not first)]

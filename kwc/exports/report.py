@@ -45,7 +45,8 @@ class ExportReport:
         dense_bytes: bytes of all weights of the model as floats.
         proof: what the proof found; `proof.nbytes` is the length of what was written.
         weights: the compressed weights.
-        candidates: every route that was tried, the chosen one first, where an objective chose it.
+        candidates: every route that was tried, the chosen one first, where an objective chose it;
+            the route alone where it was measured.
     """
 
     path: pathlib.Path

@@ -13,7 +13,7 @@ _DESCRIPTION = """\
 Writes an artifact as a file that others run, without kwc. Before the file gets its name it is read
 back and proved: its outputs on examples of the task's own data are those of the model that the
 artifact decodes to, the compressed weights are in it, and none of them plainly. What fails is not
-written.
+written. Its latency and memory are measured beside the dense export, in new processes.
 
 A route is a way to hold compressed weights in such a file. The artifact's config.gin says what
 model it is of, as for kwc evaluate; the data set that it names must have been prepared.
@@ -93,6 +93,12 @@ def register(subparsers: Any) -> None:
         choices=("size", "latency", "memory"),
         help="what auto makes least, by trying every route on this machine",
     )
+    command.add_argument(
+        "--measure",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="measure latency and memory beside the dense export, each in a new process (Linux)",
+    )
     command.add_argument("--out", required=True, type=pathlib.Path, help="file or folder to write")
     command.add_argument(
         "--config", type=pathlib.Path, help=f"the trial's gin file; {CONFIG} beside FILE by default"
@@ -149,5 +155,6 @@ def _write(
             decompress=arguments.decompress,
             route=arguments.route,
             objective=arguments.objective,
+            measure=arguments.measure,
             **given,
         )
