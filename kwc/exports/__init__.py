@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import tempfile
@@ -110,8 +111,9 @@ def export(
 def _measured(
     content: Source, route: Route, written: candidates.Written, folder: pathlib.Path
 ) -> candidates.Candidate:
-    with candidates.beside_dense(content, route.to, folder, pairs=1) as bench:
-        found = candidates.measured(candidates.Candidate(route, written), bench)
+    with candidates.beside_dense(content, route.to, folder) as bench:
+        once = dataclasses.replace(bench, pairs=1)
+        found = candidates.measured(candidates.Candidate(route, written), once)
     if found.refused:
         raise ExportError(f"Nothing was written. {found.refused}")
     return found

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from kwc.exports import routes
 from kwc.exports.errors import ExportError
-from kwc.exports.measure import PAIRS, Bench, Measured
+from kwc.exports.measure import Bench, Measured
 from kwc.exports.proof import Proof, prove
 from kwc.exports.routes import Placed, Route
 from kwc.exports.source import Source
@@ -78,15 +78,13 @@ def tried(
 
 
 @contextlib.contextmanager
-def beside_dense(
-    source: Source, to: str, folder: pathlib.Path, pairs: int = PAIRS
-) -> Iterator[Bench]:
+def beside_dense(source: Source, to: str, folder: pathlib.Path) -> Iterator[Bench]:
     """Writes the dense export to a target, and yields what measures others beside it."""
     dense = routes.dense(to)
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         reference = pathlib.Path(beside) / dense.default_name
         dense.write(source, reference)
-        yield Bench(source, reference, to, pairs)
+        yield Bench(source, reference, to)
 
 
 def measured(candidate: Candidate, bench: Bench) -> Candidate:
@@ -163,9 +161,11 @@ def table(candidates: Sequence[Candidate]) -> Table:
             shown.add_column(name)
     for column in shown.columns[1:]:
         column.justify = "right"
-    shown.add_column("refused because", overflow="fold")
+    figures_shown = len(shown.columns) - 1
+    if any(candidate.refused for candidate in candidates):
+        shown.add_column("refused because", overflow="fold")
     for candidate in candidates:
-        cells = [""] * (len(shown.columns) - 2)
+        cells = [""] * figures_shown
         if candidate.written is not None:
             proof = candidate.written.proof
             cells[:2] = f"{proof.nbytes:,}", f"{proof.error:.1e}"
@@ -178,5 +178,6 @@ def table(candidates: Sequence[Candidate]) -> Table:
                 f"{figures.peak_bytes / 1e6:.1f}",
                 f"{ratios.peak_bytes:.2f}",
             )
-        shown.add_row(*map(Text, [candidate.route.name, *cells, candidate.refused]))
+        row = [candidate.route.name, *cells, candidate.refused]
+        shown.add_row(*map(Text, row[: len(shown.columns)]))
     return shown
