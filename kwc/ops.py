@@ -120,6 +120,18 @@ def from_matrix(ops: Ops, matrix: Array, info) -> Array:
     return ops.transpose(ops.reshape(matrix, shape), inverse)
 
 
+def per_channel(ops: Ops, values: Array, info) -> Array:
+    """Reshapes one value for each output channel so that they broadcast to `info.shape`.
+
+    A weight without input axes has one value. Leading axes of length 1 are left to broadcasting.
+    """
+    shared_by = info.input_axes or info.output_axes
+    shape = [1 if axis in shared_by else n for axis, n in enumerate(info.shape)]
+    while len(shape) > 1 and shape[0] == 1:
+        del shape[0]
+    return ops.reshape(values, shape)
+
+
 def size(shape: Sequence[int]) -> int:
     """Number of elements of an array of `shape`."""
     return math.prod(shape)

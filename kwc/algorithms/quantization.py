@@ -68,11 +68,8 @@ class Quantization(WeightCompressor):
         return {"levels": levels.numpy().astype(np.int8), "scale": scale.numpy().ravel()}
 
     def decompress(self, ops, packed, info):
-        axes = reduced_axes(info)
-        shape = [1 if axis in axes else n for axis, n in enumerate(info.shape)]
-        while len(shape) > 1 and shape[0] == 1:
-            del shape[0]  # Broadcasting adds it.
-        return ops.cast(packed["levels"], "float32") * ops.reshape(packed["scale"], shape)
+        scale = kwc_ops.per_channel(ops, packed["scale"], info)
+        return ops.cast(packed["levels"], "float32") * scale
 
 
 def reduced_axes(info: WeightInfo) -> tuple[int, ...]:

@@ -98,11 +98,8 @@ class RateQuantization(WeightCompressor):
         }
 
     def decompress(self, ops, packed, info):
-        shape = [1 if axis in info.input_axes else n for axis, n in enumerate(info.shape)]
-        if not info.input_axes:
-            shape = [1] * len(info.shape)
-        steps = latents.steps(ops, packed["exponents"])
-        return ops.cast(packed["levels"], "float32") * ops.reshape(steps, shape)
+        steps = kwc_ops.per_channel(ops, latents.steps(ops, packed["exponents"]), info)
+        return ops.cast(packed["levels"], "float32") * steps
 
 
 def damped(moment: np.ndarray, damping: float) -> np.ndarray:

@@ -95,10 +95,12 @@ def export(
         if objective is None:
             chosen = _first_that_holds(allowed, content, path)
             written = candidates.write(content, chosen, folder / path.name)
-            tried = [_measured(content, chosen, written, folder)] if measure else []
+            tried = []
         else:
             tried = candidates.choose(content, allowed, folder, path.name, objective)
             chosen, written = tried[0].route, tried[0].written
+        if measure and objective not in ("latency", "memory"):
+            tried = [_measured(content, chosen, written, folder), *tried[1:]]
         if path.is_dir():
             path.rename(folder / "replaced")
         os.replace(written.path, path)

@@ -148,19 +148,17 @@ def _write_at_load(source: Source, path: pathlib.Path) -> dict[str, Placed]:
     for name, weight in source.compressed.items():
         if not reasons[name]:
             module = _DecodedAtLoad(weight)
-            codes = [array.code for array in module.arrays.values()]
-            stored = tuple(np.frombuffer(code, np.uint8) for code in codes)
+            arrays = module.arrays.values()
+            stored = tuple(np.frombuffer(array.code, np.uint8) for array in arrays)
             reasons[name] = _larger(sum(code.nbytes for code in stored), weight)
             if not reasons[name]:
                 held[name] = _Held("deflated", stored, module)
     if not held:
         return _save(source, path, held, reasons)
     modules = [one.module for one in held.values()]
+    codes = [code.tobytes() for one in held.values() for code in one.stored]
     with tempfile.TemporaryDirectory() as folder:
-        index, data = _write_checkpoint(
-            pathlib.Path(folder) / _PACKED,
-            [array.code for module in modules for array in module.arrays.values()],
-        )
+        index, data = _write_checkpoint(pathlib.Path(folder) / _PACKED, codes)
         return _save(source, path, held, reasons, [index, data, _Decoder(modules, index)])
 
 
