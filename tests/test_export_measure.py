@@ -130,6 +130,12 @@ def test_auto_measures_what_it_chooses_among(objective, tmp_path):
     assert candidates.table(report.candidates).row_count == len(report.candidates)
 
 
+def test_the_smallest_is_measured_if_asked(tmp_path):
+    first, *others = export(text, FOUR_BITS, tmp_path, objective="size", measure=True).candidates
+    assert first.measured is not None
+    assert others and not any(other.measured for other in others)
+
+
 def test_a_folder_is_chosen_among_folders(tmp_path):
     report = export(text, FOUR_BITS, tmp_path, "folder", to="saved_model", objective="size")
     assert (report.path / "saved_model.pb").is_file()
