@@ -166,6 +166,11 @@ def test_a_header_that_would_take_much_is_refused():
     refused(forge_v2(bytes(liar), compressed=True), "no Zstandard frame|cannot be")
 
 
+def test_a_header_takes_what_it_decompresses_to_not_what_its_frame_declares():
+    cut = frame(" " * container.MAX_HEADER_BYTES)[:12]
+    refused(forge_v2(cut, compressed=True), "no Zstandard frame", most=MIB // 4)
+
+
 MANY = header.MAX_ITEMS
 
 

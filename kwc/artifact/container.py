@@ -26,6 +26,8 @@ _CHECKSUM = struct.Struct("<I")  # CRC-32 of everything before it
 _LENGTH_V1 = struct.Struct("<I")
 _FORMAT = zstandard.FORMAT_ZSTD1_MAGICLESS
 _CHUNK = 1 << 20
+_PIECE = 64
+"""Bytes of a compressed header that cannot stand for more than a header may take."""
 _LENGTH_BYTES = 4
 
 
@@ -192,14 +194,20 @@ def compress(data: bytes) -> bytes:
 
 
 def _decompress(frame: bytes) -> bytes:
+    """Inverts `compress`, in the memory that the result takes, whatever size the frame declares."""
+    data = bytearray()
     try:
         declared = zstandard.get_frame_parameters(frame, format=_FORMAT)
         _check_length(max(declared.content_size, declared.window_size))
-        return zstandard.ZstdDecompressor(format=_FORMAT).decompress(
-            frame, max_output_size=MAX_HEADER_BYTES, allow_extra_data=False
-        )
+        decoder = zstandard.ZstdDecompressor(format=_FORMAT).decompressobj()
+        for start in range(0, len(frame), _PIECE):
+            data += decoder.decompress(frame[start : start + _PIECE])
+            _check_length(len(data))
     except zstandard.ZstdError as error:
         raise ValueError(f"it is no Zstandard frame ({error})") from error
+    if not decoder.eof or decoder.unused_data:
+        raise ValueError("it is no Zstandard frame, or more than one")
+    return bytes(data)
 
 
 def _check_length(length: int) -> None:
