@@ -54,7 +54,7 @@ bench: $(INSTALLED)  ## Measure train steps against the plain model; writes resu
 	$(BIN)/python -m benchmarks.step_time --output=results/step_time.csv
 	$(BIN)/python -m benchmarks.step_time --arch=resnet50 --arch=bert_base --steps=1 --rounds=5 \
 		--output=results/step_time_full_size.csv
-	$(BIN)/python -m benchmarks.step_time --arch=resnet18 --steps=1 --rounds=7 --traces=1 \
+	$(BIN)/python -m benchmarks.step_time --arch=lenet5 --arch=resnet18 --steps=5 --traces=1 \
 		--algorithm=epr --algorithm=fast_epr --algorithm=lilnetx --algorithm=entropy_constrained \
 		--output=results/step_time_penalties.csv
 
