@@ -135,10 +135,10 @@ def kept(
 @functools.cache
 def _nonzeros():
     def nonzeros(due, keep, latents, steps):
-        due.set_shape([])
         return tf.cond(due, lambda: tf.round(latents / steps) != 0.0, lambda: tf.identity(keep))
 
-    return kwc_ops.shared(nonzeros, tf.bool, tf.bool, tf.float32, tf.float32)
+    due = tf.TensorSpec([], tf.bool)
+    return kwc_ops.shared(nonzeros, due, tf.bool, tf.float32, tf.float32)
 
 
 def pack(latents: tf.Tensor, log_step: tf.Tensor, shape: Sequence[int]) -> dict[str, np.ndarray]:

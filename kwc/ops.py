@@ -82,7 +82,7 @@ class TensorFlowOps:
 Ops = type[NumpyOps] | type[TensorFlowOps]
 
 
-def shared(function: Callable, *dtypes: tf.DType) -> Callable:
+def shared(function: Callable, *arguments: tf.DType | tf.TensorSpec) -> Callable:
     """Returns a TensorFlow function that every weight calls as one operation of its graph.
 
     It is traced once, for arguments of any shape, and its calls are not inlined: dozens of copies
@@ -90,12 +90,15 @@ def shared(function: Callable, *dtypes: tf.DType) -> Callable:
 
     Args:
         function: tensors in, tensors out; shapes are known only when it runs.
-        dtypes: those of its arguments.
+        arguments: the dtype of each; a spec where the shape is always the same.
 
     Returns:
         A function whose results have no static shape.
     """
-    signature = [tf.TensorSpec(None, dtype) for dtype in dtypes]
+    signature = [
+        argument if isinstance(argument, tf.TensorSpec) else tf.TensorSpec(None, argument)
+        for argument in arguments
+    ]
     attributes = {"_noinline": True}
     return tf.function(function, signature, autograph=False, experimental_attributes=attributes)
 

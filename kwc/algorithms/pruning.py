@@ -69,20 +69,15 @@ def _redraw(pruning: Pruning, total: int):
     sparsity = schedules.as_schedule(pruning.sparsity)
     last = sparsity.last_change(total)
 
-    def draw(weight, sparsity):
-        sparsity.set_shape([])
-        return largest(weight, sparsity)
-
     # A call of its own, which costs a step nothing, nor its first run, until a mask is due.
-    drawn = kwc_ops.shared(draw, tf.float32, tf.float32)
+    draw = kwc_ops.shared(largest, tf.float32, tf.TensorSpec([], tf.float32))
 
     def redraw(index, mask, weight):
-        index.set_shape([])
         due = (index <= last) & ((index % pruning.interval == 0) | (index == last))
         step = schedules.Step(index, total)
-        return tf.cond(due, lambda: drawn(weight, sparsity(step)), lambda: tf.identity(mask))
+        return tf.cond(due, lambda: draw(weight, sparsity(step)), lambda: tf.identity(mask))
 
-    return kwc_ops.shared(redraw, tf.int64, tf.bool, tf.float32)
+    return kwc_ops.shared(redraw, tf.TensorSpec([], tf.int64), tf.bool, tf.float32)
 
 
 def largest(weight, sparsity):
