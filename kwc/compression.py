@@ -20,7 +20,7 @@ from kwc.schedules import Schedule, as_schedule
 from kwc.spec import Rule
 
 HANDLE = "_kwc_compression"
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)

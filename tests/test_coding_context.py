@@ -64,6 +64,13 @@ def test_values_far_from_zero_round_trip(dtype):
     assert_same(coding.decode("context", CONTEXT.encode(array), (2, 3), np.dtype(dtype)), array)
 
 
+@pytest.mark.parametrize("values", [[0, 0, 128], [0, 0, -32768], [200, 200, 100], [-32640, 128]])
+def test_what_a_byte_cannot_hold_is_refused_where_bytes_are_declared(values):
+    data = CONTEXT.encode(np.array(values, np.int32))
+    with pytest.raises(coding.CodingError, match="does not fit int8"):
+        coding.decode("context", data, (len(values),), np.dtype(np.int8))
+
+
 @fast
 @given(array=arrays(shapes=[(6, 9), (5, 2, 3), (40,)]), patch=st.binary(min_size=1, max_size=4))
 def test_an_array_has_no_second_longer_code(array, patch):

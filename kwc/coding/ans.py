@@ -41,8 +41,11 @@ class Ans:
         # From the last chunk to the first, as each chunk is, so that positions take little memory.
         for start in reversed(range(0, len(distances), bits.CHUNK)):
             coder.encode_reverse(positions(distances[start : start + bits.CHUNK]), model)
-        stream = coder.get_compressed().astype(_WORD).tobytes().rstrip(b"\0")
-        return bits.zigzag(minimum) + table.to_bytes() + stream
+        stream = coder.get_compressed().astype(_WORD, copy=False).view(np.uint8)
+        end = len(stream)
+        while end and not stream[end - 1]:
+            end -= 1
+        return b"".join((bits.zigzag(minimum), table.to_bytes(), stream[:end].data))
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""

@@ -11,8 +11,10 @@ import numpy as np
 
 from kwc.coding import bits
 from kwc.coding.context.header import read_header
+from kwc.coding.context.layout import value_dtype
 from kwc.coding.dtypes import limits, pattern_dtype, subtract_minimum, to_patterns
 from kwc.coding.errors import CodingError
+from kwc.coding.frequencies import occurrences
 
 _LARGEST = 1 << 15
 
@@ -29,13 +31,13 @@ class Context:
         """Returns a header of a few bytes and the stream."""
         if array.dtype.kind not in "biu" or not 0 < array.size < 2**31:
             return None
-        low, distances = subtract_minimum(to_patterns(array), array.dtype)
-        if distances.max() > _LARGEST:
+        found = _counted(array)
+        if found is None:
             return None
         _require_numba()
         from kwc.coding.context.search import best_code
 
-        return best_code(distances.reshape(array.shape), low)
+        return best_code(array, *found)
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""
@@ -48,7 +50,10 @@ class Context:
         _require_numba()
         from kwc.coding.context.coder import read
 
-        values = read(bytes(reader.rest()), header, shape, count)
+        values = np.zeros(count, value_dtype(dtype, header.offset))
+        read(bytes(reader.rest()), header, shape, values)
+        if values.dtype == dtype:
+            return values.view(pattern_dtype(dtype))
         least, most = limits(dtype)
         low, high = int(values.min()) + header.offset, int(values.max()) + header.offset
         if low < least or high > most:
@@ -56,6 +61,12 @@ class Context:
         patterns = values.astype(pattern_dtype(dtype))
         patterns += np.array(header.offset % 2 ** (8 * dtype.itemsize), patterns.dtype)
         return patterns
+
+
+def _counted(array: np.ndarray) -> tuple[int, np.ndarray] | None:
+    """Returns the least value, and how often it and those above occur; None of a wide range."""
+    low, distances = subtract_minimum(to_patterns(array), array.dtype)
+    return None if distances.max() > _LARGEST else (low, occurrences(distances))
 
 
 def _require_numba() -> None:

@@ -28,23 +28,30 @@ def prior(fraction: float) -> int:
     return int(np.clip(np.rint((stretch - _LEAST_PRIOR) / _PRIOR_STEP), 0, 15))
 
 
-def write(values: np.ndarray, header: Header, shape: tuple[int, ...]) -> bytes:
-    """Returns the stream of flat int32 values, without the header."""
+def write(values: np.ndarray, header: Header, shape: tuple[int, ...]) -> memoryview:
+    """Returns the stream of flat values of a signed dtype, without the header."""
     room = np.zeros(1024, np.uint8)
-    stream, registers = _run(values, room, False, header, shape)
-    return stream[: registers[arithmetic.POSITION]].tobytes()
+    stream, registers, _ = _run(values, room, False, header, shape)
+    return stream[: registers[arithmetic.POSITION]].data
 
 
-def read(stream: bytes, header: Header, shape: tuple[int, ...], count: int) -> np.ndarray:
-    """Inverts `write`, returning int32 [count].
+def read(stream: bytes, header: Header, shape: tuple[int, ...], values: np.ndarray) -> None:
+    """Inverts `write`.
+
+    Args:
+        stream: what was written.
+        header: what was written in front of it.
+        shape: of the array.
+        values: flat zeros of a signed dtype; overwritten.
 
     Raises:
-        CodingError: if the stream ends early, is longer than its array, or is not the shortest.
+        CodingError: if the stream ends early, is longer than its array, is not the shortest, or
+            holds a value that does not fit.
     """
-    values = np.zeros(count, np.int32)
-    _, registers = _run(values, np.frombuffer(stream, np.uint8).copy(), True, header, shape)
+    _, registers, fits = _run(values, np.frombuffer(stream, np.uint8).copy(), True, header, shape)
+    if not fits:
+        raise CodingError(f"corrupt data: a value does not fit {values.dtype.name}")
     _check_end(registers, stream)
-    return values
 
 
 def _weights(slices: int, has_neighbours: bool) -> np.ndarray:
@@ -107,5 +114,6 @@ def _run(values, stream, reading, header, shape):
         header.has_negative,
         header.has_large,
         header.smooth,
+        np.iinfo(values.dtype).max,
         model,
     )

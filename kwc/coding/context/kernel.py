@@ -99,11 +99,23 @@ def code_gamma(model, registers, stream, reading, number):
 
 
 @numba.njit(cache=True)
-def code(values, stream, reading, sizes, strides, slices, has_negative, has_large, smooth, model):
+def code(
+    values,
+    stream,
+    reading,
+    sizes,
+    strides,
+    slices,
+    has_negative,
+    has_large,
+    smooth,
+    largest,
+    model,
+):
     """Writes an array, or reads it.
 
     Args:
-        values: int32, the flat array, from which or into which is coded.
+        values: int8, int16 or int32, the flat array, from which or into which is coded.
         stream: uint8, the code; when writing, room for some of it.
         reading: bool.
         sizes: three ints, the lengths of the axes in the order of the scan.
@@ -112,11 +124,12 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
         has_negative: bool, whether the sign of values is coded.
         has_large: bool, whether the magnitude of values is coded.
         smooth: 0 to 3, along how many axes neighbours are looked at, the slowest first.
+        largest: the greatest value that fits.
         model: a `mixing.Model`.
 
     Returns:
-        The stream, and the registers of the arithmetic coder. A reader stops where the stream is
-        far too short.
+        The stream, the registers of the arithmetic coder, and whether all values fit. A reader
+        stops where one does not, and where the stream is far too short.
     """
     registers = np.zeros(arithmetic.REGISTERS, np.int64)
     registers[arithmetic.RANGE] = arithmetic.TOP
@@ -137,9 +150,9 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
                 offset += stride2
                 if reading:
                     if registers[arithmetic.POSITION] > last:
-                        return stream, registers
+                        return stream, registers, True
                 elif registers[arithmetic.POSITION] + _ROOM > len(stream):
-                    longer = np.zeros(2 * len(stream) + _ROOM, np.uint8)
+                    longer = np.zeros(len(stream) + len(stream) // 8 + _ROOM, np.uint8)
                     longer[: len(stream)] = stream
                     stream = longer
                 value = np.int64(values[offset])
@@ -204,7 +217,9 @@ def code(values, stream, reading, sizes, strides, slices, has_negative, has_larg
                     if magnitude > UNARY:
                         rest = code_gamma(model, registers, stream, reading, target - UNARY)
                         magnitude = UNARY + rest
+                if magnitude > largest + negative:
+                    return stream, registers, False
                 values[offset] = -magnitude if negative else magnitude
     if not reading:
         arithmetic.finish(registers, stream)
-    return stream, registers
+    return stream, registers, True

@@ -72,6 +72,16 @@ class Scan(NamedTuple):
         return np.array(rows, np.int64).reshape(-1, 4), end
 
 
+def value_dtype(dtype: np.dtype, offset: int) -> np.dtype:
+    """Returns a signed dtype for the elements of an array minus an offset, as far as it is coded.
+
+    That is the array's own where it holds them, so that no copy need be made.
+    """
+    if not offset and dtype.kind == "i" and dtype.itemsize <= 4:
+        return dtype
+    return np.dtype(np.int16 if dtype.itemsize == 1 else np.int32)
+
+
 def scan(lengths: tuple[int, int, int], order: int) -> Scan:
     """Returns the scan of an array of three axes in one of ORDERS."""
     strides = (lengths[1] * lengths[2], lengths[2], 1)

@@ -20,8 +20,8 @@ from kwc.coding.context.header import (
     STACK,
     Header,
 )
-from kwc.coding.context.layout import LEAST_SLICE, ORDERS
-from kwc.coding.frequencies import occurrences
+from kwc.coding.context.layout import LEAST_SLICE, ORDERS, value_dtype
+from kwc.coding.dtypes import subtract_minimum, to_patterns
 
 _WORK = 1 << 16
 """The elements and bits, together, on which folds, neighbours and orders are tried."""
@@ -38,17 +38,16 @@ _LEAST_PART = 4
 _MOST_ROWS = 1 << 10
 
 
-def best_code(distances: np.ndarray, low: int) -> bytes:
+def best_code(array: np.ndarray, low: int, counts: np.ndarray) -> bytes:
     """Returns header and stream.
 
     Args:
-        distances: unsigned integers up to 32768, the values' distances from the least one.
-        low: the least value.
+        array: integers or bools.
+        low: the least one.
+        counts: int64 [32769 at most], how often it and each one above it occurs.
     """
-    counts = occurrences(distances.reshape(-1))
     centre = _centre(counts, low)
-    values = distances.astype(np.int32)
-    values -= np.int32(centre)
+    values = _values(array, low, centre)
     header = Header(
         offset=low + centre,
         has_negative=centre > 0,
@@ -69,6 +68,17 @@ def best_code(distances: np.ndarray, low: int) -> bytes:
     return _code(values, min(_settings(header), key=cost))
 
 
+def _values(array: np.ndarray, low: int, centre: int) -> np.ndarray:
+    """Returns the array minus `low + centre`; the array itself if that is 0, and if it can."""
+    dtype = value_dtype(array.dtype, low + centre)
+    if dtype == array.dtype:
+        return np.require(array, requirements="CW")
+    _, distances = subtract_minimum(to_patterns(array), array.dtype)
+    values = distances.astype(dtype).reshape(array.shape)
+    values -= dtype.type(centre)
+    return values
+
+
 def _cost_on(block: np.ndarray) -> Callable[[Header], tuple[int, int]]:
     """Returns the function from a header to the length of a block's code, coded once for each.
 
@@ -78,7 +88,7 @@ def _cost_on(block: np.ndarray) -> Callable[[Header], tuple[int, int]]:
 
 
 def _code(values: np.ndarray, header: Header) -> bytes:
-    return header.to_bytes() + write(values.reshape(-1), header, values.shape)
+    return b"".join((header.to_bytes(), write(values.reshape(-1), header, values.shape)))
 
 
 def _centre(counts: np.ndarray, low: int) -> int:
