@@ -64,10 +64,21 @@ def test_values_far_from_zero_round_trip(dtype):
     assert_same(coding.decode("context", CONTEXT.encode(array), (2, 3), np.dtype(dtype)), array)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
+@pytest.mark.parametrize("values", [[0, 0, 3, -128, 127], [90, 90, 90, -3]])
+def test_an_array_is_as_it_was_once_it_is_coded(dtype, values):
+    array = np.array(values, dtype)
+    data = CONTEXT.encode(array)
+    np.testing.assert_array_equal(array, values)
+    assert_same(coding.decode("context", data, array.shape, array.dtype), array)
+    array.setflags(write=False)
+    assert CONTEXT.encode(array) == data
+
+
 @pytest.mark.parametrize("values", [[0, 0, 128], [0, 0, -32768], [200, 200, 100], [-32640, 128]])
 def test_what_a_byte_cannot_hold_is_refused_where_bytes_are_declared(values):
     data = CONTEXT.encode(np.array(values, np.int32))
-    with pytest.raises(coding.CodingError, match="does not fit int8"):
+    with pytest.raises(coding.CodingError, match="does not fit int"):
         coding.decode("context", data, (len(values),), np.dtype(np.int8))
 
 

@@ -52,7 +52,7 @@ class Context:
 
         values = np.zeros(count, value_dtype(dtype, header.offset))
         read(bytes(reader.rest()), header, shape, values)
-        if values.dtype == dtype:
+        if not header.offset and values.dtype == dtype:
             return values.view(pattern_dtype(dtype))
         least, most = limits(dtype)
         low, high = int(values.min()) + header.offset, int(values.max()) + header.offset

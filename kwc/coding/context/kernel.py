@@ -219,7 +219,8 @@ def code(
                         magnitude = UNARY + rest
                 if magnitude > largest + negative:
                     return stream, registers, False
-                values[offset] = -magnitude if negative else magnitude
+                if reading:
+                    values[offset] = -magnitude if negative else magnitude
     if not reading:
         arithmetic.finish(registers, stream)
     return stream, registers, True

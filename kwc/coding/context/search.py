@@ -70,8 +70,9 @@ def best_code(array: np.ndarray, low: int, counts: np.ndarray) -> bytes:
 
 def _values(array: np.ndarray, low: int, centre: int) -> np.ndarray:
     """Returns the array minus `low + centre`; the array itself if that is 0, and if it can."""
-    dtype = value_dtype(array.dtype, low + centre)
-    if dtype == array.dtype:
+    offset = low + centre
+    dtype = value_dtype(array.dtype, offset)
+    if not offset and dtype == array.dtype:
         return np.require(array, requirements="CW")
     _, distances = subtract_minimum(to_patterns(array), array.dtype)
     values = distances.astype(dtype).reshape(array.shape)
