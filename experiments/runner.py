@@ -125,10 +125,10 @@ def run(
 
     primary = primary_metric(trained, params)
     nonzeros = result.nonzeros(model)
-    best = _best_validation(params, folder, primary)
+    best, last = _validation(params, folder, primary)
     if mode == COMPRESS and test_path is not None:
         # The test data reports, the validation data selects.
-        best = {"step": 0, "value": evaluate(params, task, model, strategy)[primary]}
+        best = last = {"step": 0, "value": evaluate(params, task, model, strategy)[primary]}
     batch = task.build_inputs(params.task.validation_data).element_spec
     sizes = result.sizes(report, folder / ARTIFACT, nonzeros, macs.count(model, batch))
     if report.sizes is None:
@@ -143,6 +143,7 @@ def run(
         "checkpoint": "final",
         "metrics": metrics,
         "best_validation": best,
+        "last_validation": last,
         "sizes": sizes,
         "timings": {
             "train_seconds": train_seconds,
@@ -313,16 +314,17 @@ def _final(params: ExperimentConfig, test_path: str | None) -> ExperimentConfig:
     )
 
 
-def _best_validation(
+def _validation(
     params: ExperimentConfig, folder: pathlib.Path, metric: str
-) -> dict[str, float] | None:
-    """The best value that a metric had on the validation data during training, and its step."""
+) -> tuple[dict[str, float] | None, dict[str, float] | None]:
+    """The best and the last value of a metric on the validation data while training, with steps."""
     history = events.scalars(folder / params.trainer.validation_summary_subdir).get(metric)
     if not history:
-        return None
+        return None, None
     pick = min if params.trainer.best_checkpoint_metric_comp == "lower" else max
-    step, value = pick(history, key=lambda point: point[1])
-    return {"step": step, "value": value}
+    points = pick(history, key=lambda point: point[1]), history[-1]
+    best, last = ({"step": step, "value": value} for step, value in points)
+    return best, last
 
 
 def primary_metric(metrics: dict[str, float], params: ExperimentConfig) -> str:

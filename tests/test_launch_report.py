@@ -58,6 +58,7 @@ def test_rows_hold_every_measure_and_where_it_comes_from(folder, trials):
     assert quantized["dense_zipped_bytes"] == 3600  # Its baseline's.
     assert (quantized["nonzeros"], quantized["macs"]) == (999, 5000)
     assert quantized["relative_metric"] == pytest.approx((0.91 - 0.1 / 8) / 0.91)
+    assert quantized["validation_metric"] == pytest.approx(0.91 - 0.1 / 8 - 0.01)
     assert quantized["best_validation_metric"] == pytest.approx(0.91 - 0.1 / 8 + 0.01)
     assert (quantized["steps"], quantized["train_batch_size"]) == (100, 32)
     assert quantized["baseline"] == trials[-1].baseline
@@ -75,7 +76,7 @@ def change(folder, trial, update):
 
 def test_results_of_an_earlier_version_show_blanks(folder, trials):
     def strip(content):
-        for key in ("best_validation", "checkpoint", "train_batch_size", "weights"):
+        for key in ("best_validation", "last_validation", "checkpoint", "train_batch_size", "weights"):
             del content[key]
         for key in ("nonzeros", "macs", "zipped_bytes", "dense_zipped_bytes"):
             del content["sizes"][key]
@@ -88,7 +89,8 @@ def test_results_of_an_earlier_version_show_blanks(folder, trials):
     row = table.read(folder).iloc[-1]
     assert row["file_bytes"] == 1000
     assert (row["packages"], row["hardware"], row["checkpoint"]) == ("", "", "")
-    assert row[["macs", "nonzeros", "zipped_bytes", "best_validation_metric"]].isna().all()
+    validation = ["validation_metric", "best_validation_metric"]
+    assert row[["macs", "nonzeros", "zipped_bytes", *validation]].isna().all()
 
 
 def test_points_average_over_seeds(folder):

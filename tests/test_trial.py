@@ -149,12 +149,13 @@ def test_the_dense_trial_is_measured_on_the_test_split(data, dense):
     assert not (dense / runner.ARTIFACT).exists()
 
 
-def test_the_best_validation_metric_stands_beside_the_final_one(data, tmp_path):
+def test_the_best_and_the_last_validation_metric_stand_beside_the_final_one(data, tmp_path):
     content = run(tmp_path, data, trainer=model_garden.trainer(8, validation_interval=2))
     history = dict(events.scalars(tmp_path / "validation")["accuracy"])
     assert len(history) == 4
     best = content["best_validation"]
     assert best["value"] == max(history.values()) == history[best["step"]]
+    assert content["last_validation"] == {"step": 8, "value": history[8]}
 
 
 def test_a_result_names_the_machine_and_the_packages(dense):
@@ -215,7 +216,8 @@ def test_compress_does_not_train(data, dense, tmp_path):
     # Of as many training steps, the figure that selects is that of the validation data.
     params = gin.get_configurable(trial.Experiment)().params()
     metrics, _ = runner.measure(params, tmp_path / runner.ARTIFACT)
-    assert content["best_validation"] == {"step": 0, "value": metrics["accuracy"]}
+    expected = {"step": 0, "value": metrics["accuracy"]}
+    assert content["best_validation"] == content["last_validation"] == expected
     assert not list(tmp_path.glob("ckpt-*"))
 
 

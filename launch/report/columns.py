@@ -59,6 +59,7 @@ COLUMNS = [
 ]
 UNLISTED = [
     Column("training_graph_metric", "training graph (%)", 2, 100),
+    Column("validation_metric", "on validation data (%)", 2, 100),
     Column("best_validation_metric", "best on validation data (%)", 2, 100),
     Column("weights", "weights", 0),
     Column("dense_bytes", "dense bytes", 0),

@@ -185,7 +185,7 @@ function siblings(row) {
 
 const FIGURES = {
   accuracy: ["artifact_metric", "dense_metric", "drop_points", "relative_metric",
-    "training_graph_metric", "best_validation_metric"],
+    "training_graph_metric", "validation_metric", "best_validation_metric"],
   bytes: ["file_bytes", "payload_bytes", "zipped_bytes", "dense_bytes", "dense_zipped_bytes",
     "ratio", "bits_per_weight", "bits_estimated"],
   "model and cost": ["weights", "nonzeros", "macs", "steps", "train_batch_size", "train_seconds",
