@@ -76,7 +76,13 @@ def change(folder, trial, update):
 
 def test_results_of_an_earlier_version_show_blanks(folder, trials):
     def strip(content):
-        for key in ("best_validation", "last_validation", "checkpoint", "train_batch_size", "weights"):
+        for key in (
+            "best_validation",
+            "last_validation",
+            "checkpoint",
+            "train_batch_size",
+            "weights",
+        ):
             del content[key]
         for key in ("nonzeros", "macs", "zipped_bytes", "dense_zipped_bytes"):
             del content["sizes"][key]
