@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from kwc import files
 from launch import index, layout, results
-from launch.errors import LaunchError
+from launch.errors import LaunchError, last_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +139,8 @@ def read_status(
             result = results.read(folder / layout.RESULT, read, results.without_weights)
             return Status(State.DONE, result=result)
         if (folder / layout.ERROR).exists():
-            text = (folder / layout.ERROR).read_text(encoding="utf-8", errors="replace").strip()
-            return Status(State.FAILED, text.splitlines()[-1] if text else "no message")
+            text = (folder / layout.ERROR).read_text(encoding="utf-8", errors="replace")
+            return Status(State.FAILED, last_line(text))
     except results.UnknownSchemaError as error:
         return Status(State.BROKEN, str(error), can_retry=False)
     except LaunchError as error:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from kwc import files
 from launch import attempts, layout, results
-from launch.errors import LaunchError
+from launch.errors import LaunchError, last_line
 from launch.executors import ExecutorError
 
 RunTrial = Callable[[pathlib.Path, pathlib.Path], Any]
@@ -76,12 +76,12 @@ class TrialWork:
     def fail(self, folder: pathlib.Path, error: str) -> None:
         """Writes `error.txt` for a trial whose process could not."""
         files.write_atomically(folder / layout.ERROR, error + "\n")
-        attempts.end(folder, "failed", error=_last_line(error))
+        attempts.end(folder, "failed", error=last_line(error))
 
     def failure(self, folder: pathlib.Path) -> str | None:
         """Returns the last line of `error.txt`, if there is one."""
         try:
-            return _last_line((folder / layout.ERROR).read_text(encoding="utf-8"))
+            return last_line((folder / layout.ERROR).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
 
@@ -101,7 +101,7 @@ class TrialWork:
             (folder / layout.RESULT).unlink(missing_ok=True)
             text = "".join(traceback.format_exception(error))
             files.write_atomically(folder / layout.ERROR, text)
-            last = _last_line(text)
+            last = last_line(text)
             attempts.end(folder, "failed", error=last, seconds=time.monotonic() - start)
             return last
         attempts.end(folder, "done", seconds=time.monotonic() - start)
@@ -136,10 +136,6 @@ def stopping_error(error: BaseException | None) -> int | None:
 def mend(code: int) -> str:
     """Returns what to do about a `stopping_error`."""
     return _STOPPING[code]
-
-
-def _last_line(text: str) -> str:
-    return text.strip().splitlines()[-1] if text.strip() else "no message"
 
 
 @contextlib.contextmanager

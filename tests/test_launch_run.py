@@ -101,6 +101,19 @@ def test_a_failure_is_kept_and_does_not_stop_the_others(sweep_file, folder):
     assert not (folder / failed[0].id / "error.txt").exists()
 
 
+def test_a_failure_inside_a_configurable_is_told_by_its_cause(sweep_file, folder):
+    trials = plan(sweep_file)
+    place = "\n  In call to configurable 'create_trainer' (<function create_trainer at 0x7f>)"
+
+    def fault(values):
+        raise ValueError("no such weight" + 2 * place)
+
+    run(folder, trials, Recorder(fault))
+    notes = {status.note for status in read_statuses(folder, trials).values()}
+    assert "ValueError: no such weight" in notes
+    assert not any("configurable" in note for note in notes)
+
+
 def test_a_failed_baseline_blocks_its_own_trials_only(sweep_file, folder):
     trials = plan(sweep_file)
 

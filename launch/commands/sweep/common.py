@@ -263,13 +263,15 @@ def print_stops(console: rich.console.Console, plan: Plan) -> None:
 
 
 def print_failures(console: rich.console.Console, plan: Plan) -> None:
-    """Prints each trial that failed, its cause and its log."""
+    """Prints each trial that failed, its cause, its traceback and its log."""
     for trial in plan.selected:
         status = plan.statuses[trial.id]
         if status.state in (State.FAILED, State.BROKEN):
-            log = plan.folder / trial.id / layout.LOG
+            folder = plan.folder / trial.id
+            files = {"traceback": folder / layout.ERROR, "log": folder / layout.LOG}
+            told = (f"{name}: {path}" for name, path in files.items() if path.exists())
             console.print(f"[red]{status.state}[/] {trial.id}  {trial.describe()}", highlight=False)
-            for line in (status.note, f"log: {log}"):
+            for line in (status.note, *told):
                 console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
