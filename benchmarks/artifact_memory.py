@@ -6,8 +6,8 @@ BERT-base, 110 million weights, is written by `kwc.save`, read by `kwc.load` int
 by `kwc.runtime.load` without TensorFlow, each in a process of its own. Memory is the most resident
 bytes while that runs, over those before it; the model's own weights count as 1. So `ratio` is how
 many times the float32 weights are held in all: what is asked of it is 2. The weights are of a model
-that is not trained, whose sizes say nothing. The coders are compiled before: that takes 0.1 GB, once
-on a machine.
+that is not trained, whose sizes say nothing. The coders are compiled before: that takes 0.1 GB,
+once on a machine.
 """
 
 import csv
