@@ -46,12 +46,12 @@ def test_each_fault_is_contained_and_named(tmp_path):
     """One of each, among good trials: a process lost takes nothing with it but its own work."""
     faults = ["hang", "leak", "crash", "crash once", "end once", "raise", "nan"]
     sweep_file = fault_trials.write_sweep(
-        tmp_path, rates=range(2, 8), faults=faults, minutes=0.1, memory_gb=0.7
+        tmp_path, rates=range(2, 8), faults=faults, minutes=0.2, memory_gb=0.7
     )
     status, output = kwc(sweep_file)
     assert status == 1
     assert "14 trials (1 baseline, 13 compression): 9 done, 5 failed" in output
-    assert "took longer than 0.1 minutes" in output
+    assert "took longer than 0.2 minutes" in output
     assert "GB of memory; it may take 0.7 GB" in output
     assert "its process died (killed, or crashed in native code), 3 times" in output
     assert "ValueError: the learning rate is a fish" in output
