@@ -52,8 +52,6 @@ class Context:
 
         values = np.zeros(count, value_dtype(dtype, header.offset))
         read(bytes(reader.rest()), header, shape, values)
-        if not header.offset and values.dtype == dtype:
-            return values.view(pattern_dtype(dtype))
         least, most = limits(dtype)
         low, high = int(values.min()) + header.offset, int(values.max()) + header.offset
         if low < least or high > most:
