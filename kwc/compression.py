@@ -194,7 +194,6 @@ class Compression:
         detach = optimizer.attach(
             keras_optimizer,
             self.reparameterizations,
-            [e.rule.rate for e in self.entries if e.reparameterization],
             self.clock,
             self._total_steps,
             self._rate_weight,

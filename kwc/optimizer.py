@@ -15,7 +15,6 @@ from kwc.schedules import Constant, Schedule, Step
 def attach(
     optimizer: Any,
     reparameterizations: Sequence[Reparameterization],
-    rates: Sequence[float],
     clock: tf.Variable,
     total_steps: int,
     rate_weight: Schedule,
@@ -26,7 +25,6 @@ def attach(
     Args:
         optimizer: a Keras optimizer, also a wrapping one (loss scaling, moving average).
         reparameterizations: the compressed weights.
-        rates: multiple of the rate weight for the bits of each of them.
         clock: int64 variable that is advanced by 1 at each step.
         total_steps: number of steps planned.
         rate_weight: loss per expected bit per weight; its gradient is shared out among the
@@ -37,11 +35,7 @@ def attach(
         The function that makes the optimizer a plain one again.
     """
     original = type(optimizer)
-    penalized = [
-        (r, rate)
-        for r, rate in zip(reparameterizations, rates, strict=True)
-        if rate and overrides(r.compressor, "penalty")
-    ]
+    penalized = [r for r in reparameterizations if overrides(r.compressor, "penalty")]
     charged = penalized and rate_weight != Constant(0.0)
     paced = _paced(reparameterizations)
     updated = [r for r in reparameterizations if overrides(r.compressor, "update")]
@@ -79,7 +73,8 @@ def is_built(optimizer: Any) -> bool:
 
 def expected_bits(reparameterizations: Sequence[Reparameterization]) -> tf.Tensor:
     """Sum of the penalties, a float32 scalar in bits; 0 where no algorithm has one."""
-    return _weighted_bits([(r, 1.0) for r in reparameterizations])
+    terms = [r.penalty() for r in reparameterizations]
+    return tf.add_n([tf.zeros([]), *(term for term in terms if term is not None)])
 
 
 def _paced(
@@ -94,21 +89,15 @@ def _paced(
     ]
 
 
-def _weighted_bits(penalized: Sequence[tuple[Reparameterization, float]]) -> tf.Tensor:
-    terms = [(r.penalty(), rate) for r, rate in penalized]
-    terms = [bits if rate == 1.0 else rate * bits for bits, rate in terms if bits is not None]
-    return tf.add_n([tf.zeros([]), *terms])
-
-
 def _with_penalty(
     grads_and_vars: list[tuple[tf.Tensor, tf.Variable]],
-    penalized: Sequence[tuple[Reparameterization, float]],
+    reparameterizations: Sequence[Reparameterization],
     loss_per_bit: float | tf.Tensor,
 ) -> list[tuple[tf.Tensor, tf.Variable]]:
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    params = [v for r, _ in penalized for v in r.trainable_variables]
+    params = [v for r in reparameterizations for v in r.trainable_variables]
     with tf.GradientTape() as tape:
-        loss = _weighted_bits(penalized) * (loss_per_bit / replicas)
+        loss = expected_bits(reparameterizations) * (loss_per_bit / replicas)
     rate = {
         v.ref(): gradient
         for v, gradient in zip(params, tape.gradient(loss, params), strict=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -22,13 +21,11 @@ class Rule:
         pattern: regular expression for the structural path, such as `.*/kernel`.
         compressor: an algorithm or a chain; None stores the weight losslessly.
         optional: whether the rule may match nothing, as in specs that serve many architectures.
-        rate: multiple of the rate weight for the expected bits of these weights, at least 0.
     """
 
     pattern: str
     compressor: WeightCompressor | None
     optional: bool = False
-    rate: float = 1.0
 
     def __post_init__(self):
         try:
@@ -44,11 +41,6 @@ class Rule:
                 "kwc compresses weights by instances of its algorithms (in gin: @Quantization(), "
                 "with the brackets), and never activations."
             )
-        if not 0 <= self.rate < math.inf:
-            raise SpecError(
-                f"The rule {self.pattern!r} has rate={self.rate}. It multiplies the rate weight: "
-                "give a number from 0, 1 for the rate weight itself."
-            )
 
     def matches(self, path: str) -> bool:
         return re.fullmatch(self.pattern, path) is not None
@@ -63,8 +55,7 @@ class Spec:
     Quantization(bits=4)
 
     Args:
-        rules: `Rule`s, or tuples of a rule's attributes: a pattern, a compressor, and what follows
-            or not.
+        rules: `Rule`s, or tuples `(pattern, compressor)` or `(pattern, compressor, optional)`.
 
     Raises:
         SpecError: a pattern or a compressor is not one.

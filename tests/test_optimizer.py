@@ -112,20 +112,3 @@ def test_the_rate_s_weight_follows_its_schedule():
         moves.append(before - params["scale"].numpy())
     # One bit of 15 weights: at steps 0 to 3 of 4 a loss of 0, 0.5, 0.2 and 0.2.
     np.testing.assert_allclose(moves, [0, 0.5, 0.2, 0.2], atol=1e-6)
-
-
-def test_a_rule_weighs_the_bits_of_its_weights():
-    rules = [
-        kwc.spec.Rule(".*kernel", Scaled(), rate=0.5),
-        kwc.spec.Rule(".*bias", Scaled(), rate=0.0),
-    ]
-    model = dense()
-    handle = kwc.compress(model, kwc.Spec(rules), rate_weight=15.0)
-    model.compile(tf_keras.optimizers.SGD(1.0), "mse")
-    kernel, bias = (r.params["scale"] for r in handle.reparameterizations)
-    params = [v for r in handle.reparameterizations for v in r.params.values()]
-    bits = handle.expected_bits().numpy()
-    model.optimizer.apply_gradients([(tf.zeros_like(v), v) for v in params])
-    np.testing.assert_allclose([1 - kernel, 1 - bias], [0.5, 0.0], atol=1e-6)
-    # What is logged stays in bits: each of the 12 elements, and the scale, fell by half a bit.
-    np.testing.assert_allclose(bits - handle.expected_bits(), 13 * 0.5, rtol=1e-5)

@@ -1,7 +1,5 @@
 """Rules: the first that matches a whole path wins, and what is dead or uncovered is told."""
 
-import math
-
 import pytest
 
 from kwc.algorithms import Pruning, Quantization
@@ -23,12 +21,6 @@ def test_the_first_rule_that_matches_wins():
         "dense/kernel": Quantization(4),
         "dense/bias": None,
     }
-
-
-@pytest.mark.parametrize("rate", [-1.0, math.inf, math.nan])
-def test_a_rate_is_a_finite_factor(rate):
-    with pytest.raises(SpecError, match=r"'\.\*/kernel' has rate=.*from 0"):
-        Rule(".*/kernel", Quantization(4), rate=rate)
 
 
 def test_a_pattern_matches_whole_paths():
