@@ -71,7 +71,7 @@ class State:
         self.n += self.n < limit
 
 
-def decode_context(data, shape, itemsize):
+def decode_context(data, shape, itemsize, used=None):
     position, numbers = 2, []
     flags, rest = divmod(data[0], 24)
     fold, order = divmod(rest, 6)
@@ -108,7 +108,7 @@ def decode_context(data, shape, itemsize):
         if all(size[axis] > 1 for axis in way)
         and math.prod(size) // math.prod(size[axis] for axis in way) >= 8
     ]
-    states = {("plain", 0): State(SQUASH[160 * prior - 1920] * 64)}
+    states = {("plain", row): State(SQUASH[160 * prior - 1920] * 64) for row in (0, "unused")}
     weights = {}
 
     def first_weights(sources):
@@ -138,6 +138,14 @@ def decode_context(data, shape, itemsize):
         state.adapt(bit, limit)
         return bit
 
+    def is_unused(place):
+        """Whether the guide says so of the row that a place of the scan lies in."""
+        if used is None:
+            return False
+        axes = dict(zip(ORDERS[order], place, strict=True))
+        index = (axes[0] * lengths[1] + axes[1]) * lengths[2] + axes[2]
+        return not used[index // last % len(used)]
+
     values = {}
     for place in itertools.product(*map(range, size)):
 
@@ -163,7 +171,8 @@ def decode_context(data, shape, itemsize):
         marks = [value != 0 for value in (up, back, up2, back2, back_up, back_down)]
         around = [("near", low(left), low(up), low(back)), ("wide", min(around, 15))]
         around = [*around, ("pattern", *marks)] if smooth else []
-        names = [("plain", 0), *around, *(("zero", *s) for s in slices)]
+        row = "unused" if is_unused(place) else 0
+        names = [("plain", row), *around, *(("zero", *s) for s in slices)]
         value = mixed(names, ("zero", any((left, up, back))))
         if value:
             close = sign(left, up, back)

@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 import zstandard
 from coding_reader import DECODERS
+from context_reader import decode_context
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "format.md").read_text()
 WORDS = PAGE.partition("## Table of words")[2].split()
@@ -22,7 +23,7 @@ def read(data):
     assert data[:3] == b"kwc"
     assert struct.unpack("<I", data[-4:]) == (zlib.crc32(data[:-4]),)
     algorithms, rows, payload, metadata = {1: declared_v1, 2: declared_v2}[data[3]](data[4:-4])
-    weights = {}
+    weights, used = {}, None
     for path, dtype, shape, output_axes, algorithm, declared in rows:
         arrays = {}
         for name, array_dtype, array_shape, coder, length in declared:
@@ -32,8 +33,10 @@ def read(data):
                 arrays[name] = np.zeros(array_shape, numpy_dtype(array_dtype))
                 arrays[name][mask] = elements(code, coder, (np.count_nonzero(mask),), array_dtype)
             else:
-                flat = elements(code, coder, array_shape, array_dtype)
-                arrays[name] = flat.reshape(array_shape)
+                array = elements(code, coder, array_shape, array_dtype, used).reshape(array_shape)
+                arrays[name] = array
+                if array.ndim > 1 and array.size and array_dtype in ("bool", *INTEGERS):
+                    used = [np.any(array[..., column]) for column in range(array_shape[-1])]
         if output_axes is None:
             output_axes = list(range(len(shape)))[-1:]
         weight = decompress(*algorithms[algorithm], arrays, tuple(shape), output_axes)
@@ -188,9 +191,16 @@ def numpy_dtype(dtype):
     return np.dtype(np.float32 if dtype == "bfloat16" else dtype)
 
 
-def elements(code, coder, shape, dtype):
+def elements(code, coder, shape, dtype, used=None):
     itemsize = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
-    patterns = np.array(DECODERS[coder](code, shape, itemsize), f"u{itemsize}")
+    if coder == "context_1":
+        assert any(used)
+        assert not all(used)
+        assert shape[-2] % len(used) == 0
+        patterns = decode_context(code, shape, itemsize, used)
+    else:
+        patterns = DECODERS[coder](code, shape, itemsize)
+    patterns = np.array(patterns, f"u{itemsize}")
     if dtype == "bfloat16":
         return (patterns.astype(np.uint32) << 16).view(np.float32)
     return patterns.view(dtype)

@@ -169,7 +169,7 @@ def _redeclared_array(array: DeclaredArray, rng: random.Random) -> DeclaredArray
         case 1:
             return dataclasses.replace(array, dtype=rng.choice(layouts.DTYPES))
         case 2:
-            return dataclasses.replace(array, coder=rng.choice(list(coding.CODERS)))
+            return dataclasses.replace(array, coder=rng.choice([*coding.CODERS, coding.GUIDED]))
         case 3:
             lengths = (*_NUMBERS, array.nbytes + 1, max(array.nbytes - 1, 0))
             return dataclasses.replace(array, nbytes=rng.choice(lengths))

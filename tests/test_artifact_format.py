@@ -40,6 +40,11 @@ def wave(*shape, scale=5.0, dtype=np.int8):
     return np.rint(scale * np.sin(np.arange(np.prod(shape)))).reshape(shape).astype(dtype)
 
 
+def noise(*shape):
+    """Whole numbers from -2 to 2 without a pattern, the same in every process."""
+    return np.rint(2 * np.sin(np.arange(np.prod(shape)) ** 2)).reshape(shape).astype(np.int8)
+
+
 def halves(*shape):
     """Numbers whose products and sums float32 holds exactly, in any order."""
     return wave(*shape, dtype=np.float32) / 2
@@ -54,6 +59,13 @@ def every_dtype():
     yield WeightInfo("ones", (16, 8)), np.ones((16, 8), np.float32)
     yield WeightInfo("special", (4,)), np.array([np.inf, -np.inf, -0.0, 1e-42], np.float32)
     yield WeightInfo("periodic", (10, 12)), np.tile(halves(12), (10, 1))
+
+
+def dead_units():
+    """Levels of two layers; those of units that the first does not use are 0 in the second."""
+    used = noise(60) > 0
+    yield "layer_0", noise(3, 60) * used
+    yield "layer_1", noise(60, 4) * used[:, None]
 
 
 SHIPPED = (Clustering, EPR, LilNetX, Lossless, LowRank, Pruning, Quantization, RateQuantization)
@@ -112,6 +124,10 @@ def golden_weights():
                 {"levels": wave(2, 4).astype(np.int16), "exponents": exponents[:1]},
                 no_inputs,
             ),
+        ],
+        "guided": [
+            pack(EPR(), {"levels": levels, "exponents": wave(1)}, WeightInfo(path, levels.shape))
+            for path, levels in dead_units()
         ],
         "chain": [
             pack(
@@ -177,7 +193,7 @@ def as_list(array):
 
 def test_golden_files_are_there_for_each_algorithm_and_version():
     assert {path.stem for path in NEWEST.glob("*.kwc")} == NAMES
-    assert {"chain", *(cls.name for cls in SHIPPED)} == NAMES
+    assert {"chain", "guided", *(cls.name for cls in SHIPPED)} == NAMES
     assert {path.parent.name for path in files()} == {
         f"v{version}" for version in range(1, artifact.VERSION + 1)
     }

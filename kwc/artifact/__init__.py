@@ -20,7 +20,15 @@ from kwc.artifact import container, header
 from kwc.artifact.container import MAGIC, VERSION
 from kwc.artifact.declared import DeclaredWeight, Header
 from kwc.artifact.errors import ArtifactError, short
-from kwc.artifact.weights import CodedArray, CodedWeight, PackedWeight, code, pack
+from kwc.artifact.weights import (
+    CodedArray,
+    CodedWeight,
+    PackedWeight,
+    Writer,
+    guides,
+    mask_shape,
+    pack,
+)
 from kwc.compressor import Chain, CompressionError, WeightCompressor, WeightInfo
 
 __all__ = [
@@ -143,6 +151,7 @@ def _write(
     preset: str,
 ) -> Written:
     sealer = container.Sealer(file)
+    writer = Writer(preset)
     numbers: dict[bytes, int] = {}
     declared = []
     for packed in weights:
@@ -151,7 +160,7 @@ def _write(
         # By their text: to Python, but not to an algorithm, 1 and 1.0 are equal.
         text = header.to_json(kind, f"the hyperparameters of {packed.compressor.name}")
         arrays = []
-        for array, data in code(packed, preset):
+        for array, data in writer.code(packed):
             arrays.append(array)
             sealer.write(data)
         number = numbers.setdefault(text, len(numbers))
@@ -228,11 +237,14 @@ def _content(
         _check_fits({w.info.path: w.info.shape for w in declared.weights}, expected, name)
     compressors = [_compressor(*kind, name) for kind in declared.algorithms]
     weights, end = {}, 0
+    guide: CodedArray | None = None
     for weight in declared.weights:
-        coded = []
+        coded, mask = [], mask_shape(weight.arrays)
         for array in weight.arrays:
             start, end = end, end + array.nbytes
-            coded.append(CodedArray(array, payload[start:end]))
+            is_guided = array.coder == coding.GUIDED
+            coded.append(CodedArray(array, payload[start:end], guide if is_guided else None))
+            guide = coded[-1] if guides(array, mask) else guide
         compressor = compressors[weight.algorithm]
         if version == 1:
             _check_hyperparameters(compressor, weight.info, name)

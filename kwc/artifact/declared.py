@@ -109,8 +109,9 @@ def checked_name(value: Any) -> str:
 
 def checked_coder(value: Any) -> str:
     """Returns the name of a coder; raises `ValueError` if there is no such."""
-    if not isinstance(value, str) or value not in coding.CODERS:
-        raise ValueError(f"there is no coder {short(value)!r}, only {', '.join(coding.CODERS)}")
+    known = (*coding.CODERS, coding.GUIDED)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"there is no coder {short(value)!r}, only {', '.join(known)}")
     return value
 
 

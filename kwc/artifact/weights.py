@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -92,15 +93,43 @@ def pack(
 
 @dataclasses.dataclass(frozen=True)
 class CodedArray:
-    """A named array as a file holds it: its code, and what the header says about it."""
+    """A named array as a file holds it.
+
+    Attributes:
+        declared: what the header says about it.
+        code: its code.
+        guide: the array whose used columns its code refers to; None where there is none.
+    """
 
     declared: DeclaredArray
     code: bytes | Source
+    guide: CodedArray | None = None
 
     @property
     def decoded_bytes(self) -> int:
         """Bytes that the array takes in memory."""
         return size(self.declared.shape) * self.declared.dtype.itemsize
+
+    @functools.cached_property
+    def used_columns(self) -> np.ndarray:
+        """What the array says as a guide. See `kwc.coding.used_columns`."""
+        return coding.used_columns(self.elements(self.declared.shape))
+
+    def elements(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Returns the elements that are coded, of that shape, decoded anew.
+
+        Raises:
+            CodingError: the code, or that of a guide, is not that of such an array.
+        """
+        waiting = [self]
+        while (guide := waiting[-1].guide) is not None and "used_columns" not in vars(guide):
+            waiting.append(guide)
+        # The first one first, since a guide may have a guide: no depth of calls would do.
+        for guide in waiting[:0:-1]:
+            _ = guide.used_columns
+        used = None if self.guide is None else self.guide.used_columns
+        array = self.declared
+        return coding.decode(array.coder, bytes(self.code), shape, array.dtype, used)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,14 +149,20 @@ class CodedWeight:
     file: str
 
     @property
+    def mask_shape(self) -> tuple[int, ...] | None:
+        """The shape of its mask; None without one."""
+        return mask_shape([array.declared for array in self.coded])
+
+    @property
     def nbytes(self) -> dict[str, int]:
         """Bytes that each array takes in the file."""
         return {array.declared.name: array.declared.nbytes for array in self.coded}
 
     @property
     def decoded_bytes(self) -> int:
-        """Bytes that its arrays take in memory."""
-        return sum(array.decoded_bytes for array in self.coded)
+        """Bytes that its arrays and a guide of one take in memory."""
+        guides = [array.guide.decoded_bytes for array in self.coded if array.guide is not None]
+        return sum(array.decoded_bytes for array in self.coded) + max(guides, default=0)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -143,7 +178,7 @@ class CodedWeight:
             masked = _is_masked(array.name, array.shape, mask)
             shape = (int(np.count_nonzero(mask)),) if masked else array.shape
             try:
-                values = coding.decode(array.coder, bytes(coded.code), shape, array.dtype)
+                values = coded.elements(shape)
             except (coding.CodingError, MemoryError) as error:
                 raise ArtifactError(
                     f"{self.file} is forged: {self.info.path}/{array.name}: {short(error)}. Do not "
@@ -169,21 +204,68 @@ class CodedWeight:
             raise ArtifactError(f"{self.file}: {error}") from error
 
 
-def code(packed: PackedWeight | CodedWeight, preset: str) -> Iterator[tuple[DeclaredArray, bytes]]:
-    """Codes the arrays of a weight one by one, the mask first, as small as the preset finds.
+class Writer:
+    """Codes the weights of a file in their order.
 
-    A weight that is coded already keeps its codes.
+    Args:
+        preset: how hard coders try.
     """
-    if isinstance(packed, CodedWeight):
-        yield from ((array.declared, bytes(array.code)) for array in packed.coded)
-        return
-    mask = _mask(packed.arrays)
-    for name in sorted(packed.arrays, key=lambda name: mask is not None and name != MASK):
-        array = packed.arrays[name]
-        masked = _is_masked(name, array.shape, mask)
-        coder, data = coding.encode(array[mask] if masked else array, preset)
-        dtype = coding.dtype_from_name(coding.dtype_name(array.dtype))
-        yield DeclaredArray(name, dtype, array.shape, coder, len(data)), data
+
+    def __init__(self, preset: str):
+        self._preset = preset
+        self._guide: CodedArray | np.ndarray | None = None
+
+    def code(self, packed: PackedWeight | CodedWeight) -> Iterator[tuple[DeclaredArray, bytes]]:
+        """Codes the arrays of a weight one by one, the mask first, as small as the preset finds.
+
+        A weight that is coded already keeps its codes, if their guides come before them here too.
+        """
+        if isinstance(packed, CodedWeight) and self._keeps_guides(packed):
+            for array in packed.coded:
+                if guides(array.declared, packed.mask_shape):
+                    self._guide = array
+                yield array.declared, bytes(array.code)
+            return
+        mask = _mask(packed.arrays)
+        for name in sorted(packed.arrays, key=lambda name: mask is not None and name != MASK):
+            array = packed.arrays[name]
+            masked = _is_masked(name, array.shape, mask)
+            used = self._used_columns() if array.ndim > 1 and not masked else None
+            coder, data = coding.encode(array[mask] if masked else array, self._preset, used)
+            dtype = coding.dtype_from_name(coding.dtype_name(array.dtype))
+            declared = DeclaredArray(name, dtype, array.shape, coder, len(data))
+            if guides(declared, None if mask is None else mask.shape):
+                self._guide = coding.used_columns(array)
+            yield declared, data
+
+    def _keeps_guides(self, weight: CodedWeight) -> bool:
+        guide = self._guide
+        for array in weight.coded:
+            if array.guide is not None and array.guide is not guide:
+                return False
+            guide = array if guides(array.declared, weight.mask_shape) else guide
+        return True
+
+    def _used_columns(self) -> np.ndarray | None:
+        return self._guide.used_columns if isinstance(self._guide, CodedArray) else self._guide
+
+
+def guides(array: DeclaredArray, mask: tuple[int, ...] | None) -> bool:
+    """Whether an array is the guide of those after it, up to the next one that is one.
+
+    Args:
+        array: the array.
+        mask: the shape of its weight's mask, if there is one.
+    """
+    is_masked = array.name != MASK and array.shape == mask
+    is_matrix = len(array.shape) > 1 and 0 not in array.shape and array.dtype.kind in "biu"
+    return is_matrix and not is_masked
+
+
+def mask_shape(arrays: Sequence[DeclaredArray]) -> tuple[int, ...] | None:
+    """Returns the shape of the mask among a weight's arrays; None without one."""
+    is_mask = arrays and arrays[0].name == MASK and arrays[0].dtype == bool
+    return arrays[0].shape if is_mask else None
 
 
 def _mask(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:

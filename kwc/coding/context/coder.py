@@ -5,7 +5,7 @@ import numpy as np
 from kwc.coding.context import arithmetic
 from kwc.coding.context.header import SETTINGS, Header
 from kwc.coding.context.kernel import code
-from kwc.coding.context.layout import NEAR, NEIGHBOURS, ZERO
+from kwc.coding.context.layout import NEAR, NEIGHBOURS, UNUSED, ZERO
 from kwc.coding.context.mixing import SOURCES, Model
 from kwc.coding.context.tables import LIMIT, ONE, tables
 from kwc.coding.errors import CodingError
@@ -18,6 +18,8 @@ _BESIDE = (3277, 8520, 32768)
 """First weights without and with neighbours: of the plain state, of each context of neighbours, and
 of all slices together."""
 
+NO_GUIDE = np.zeros(0, bool)
+
 _PRIOR_STEP, _LEAST_PRIOR = 160, -1920
 
 
@@ -28,14 +30,29 @@ def prior(fraction: float) -> int:
     return int(np.clip(np.rint((stretch - _LEAST_PRIOR) / _PRIOR_STEP), 0, 15))
 
 
-def write(values: np.ndarray, header: Header, shape: tuple[int, ...]) -> memoryview:
-    """Returns the stream of flat values of a signed dtype, without the header."""
+def write(
+    values: np.ndarray, header: Header, shape: tuple[int, ...], used: np.ndarray = NO_GUIDE
+) -> memoryview:
+    """Returns the stream, without the header.
+
+    Args:
+        values: flat, of a signed dtype.
+        header: what is written in front of it.
+        shape: of the array.
+        used: the guide, see `kwc.coding.context.Guided`.
+    """
     room = np.zeros(1024, np.uint8)
-    stream, registers, _ = _run(values, room, False, header, shape)
+    stream, registers, _ = _run(values, room, False, header, shape, used)
     return stream[: registers[arithmetic.POSITION]].data
 
 
-def read(stream: bytes, header: Header, shape: tuple[int, ...], values: np.ndarray) -> None:
+def read(
+    stream: bytes,
+    header: Header,
+    shape: tuple[int, ...],
+    values: np.ndarray,
+    used: np.ndarray = NO_GUIDE,
+) -> None:
     """Inverts `write`.
 
     Args:
@@ -43,12 +60,14 @@ def read(stream: bytes, header: Header, shape: tuple[int, ...], values: np.ndarr
         header: what was written in front of it.
         shape: of the array.
         values: flat zeros of a signed dtype; overwritten.
+        used: as it was given to `write`.
 
     Raises:
         CodingError: if the stream ends early, is longer than its array, is not the shortest, or
             holds a value that does not fit.
     """
-    _, registers, fits = _run(values, np.frombuffer(stream, np.uint8).copy(), True, header, shape)
+    room = np.frombuffer(stream, np.uint8).copy()
+    _, registers, fits = _run(values, room, True, header, shape, used)
     if not fits:
         raise CodingError(f"corrupt data: a value does not fit {values.dtype.name}")
     _check_end(registers, stream)
@@ -83,7 +102,7 @@ def _check_end(registers: np.ndarray, stream: bytes) -> None:
         raise CodingError("corrupt data: a context code does not end with its array")
 
 
-def _run(values, stream, reading, header, shape):
+def _run(values, stream, reading, header, shape, used):
     scan = header.scan(shape)
     slices, end = scan.slices()
     # Only states without context begin with a probability of their own. The others stay untouched,
@@ -91,7 +110,8 @@ def _run(values, stream, reading, header, shape):
     states = np.zeros(end, np.uint32)
     states[:NEAR] = ONE // 2 << 16
     found = tables()
-    states[ZERO] = int(found.squash[LIMIT + _LEAST_PRIOR + _PRIOR_STEP * header.prior]) << 16
+    prior_state = int(found.squash[LIMIT + _LEAST_PRIOR + _PRIOR_STEP * header.prior]) << 16
+    states[ZERO] = states[UNUSED] = prior_state
     limit, step = SETTINGS[header.settings]
     model = Model(
         states=states,
@@ -115,5 +135,7 @@ def _run(values, stream, reading, header, shape):
         header.has_large,
         header.smooth,
         np.iinfo(values.dtype).max,
+        used,
+        shape[-1] if shape else 1,
         model,
     )

@@ -21,6 +21,7 @@ from kwc.coding.context.layout import (
     PATTERN,
     SCALE,
     UNARY,
+    UNUSED,
     WIDE,
     ZERO,
 )
@@ -110,6 +111,8 @@ def code(
     has_large,
     smooth,
     largest,
+    used,
+    columns,
     model,
 ):
     """Writes an array, or reads it.
@@ -125,6 +128,8 @@ def code(
         has_large: bool, whether the magnitude of values is coded.
         smooth: 0 to 3, along how many axes neighbours are looked at, the slowest first.
         largest: the greatest value that fits.
+        used: bool [n], the guide: whether row r is used, by r modulo n; empty for none.
+        columns: the length of a row.
         model: a `mixing.Model`.
 
     Returns:
@@ -138,6 +143,7 @@ def code(
         arithmetic.start_reading(registers, stream)
     slots = model.slots
     count = len(slices)
+    guided = len(used) > 0
     first = 1 + NEIGHBOURS if smooth else 1
     first_large = 2 if smooth else 1
     places = np.zeros(SOURCES, np.int64)
@@ -168,6 +174,8 @@ def code(
                 marks |= np.int64(back2 != 0) << 3 | np.int64(back_up != 0) << 4
                 marks |= np.int64(back_down != 0) << 5
                 slots[0] = ZERO
+                if guided and not used[offset // columns % len(used)]:
+                    slots[0] = UNUSED
                 slots[1] = NEAR + KINDS * (low(left) + 3 * low(up) + 9 * low(back))
                 slots[2] = WIDE + KINDS * min(around, 15)
                 slots[3] = PATTERN + KINDS * marks

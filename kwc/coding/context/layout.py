@@ -15,10 +15,12 @@ MOST_EXPONENT = 15
 """The largest exponent of what a magnitude is beyond UNARY."""
 
 # The first states: those without context (ZERO, NEGATIVE, the magnitude above 1, 2, ... UNARY),
-# those of the Elias gamma code, and those of contexts of neighbours.
+# those of the Elias gamma code, that of ZERO where a guide says unused, and those of contexts of
+# neighbours.
 EXPONENTS = 2 + UNARY
 MANTISSAS = EXPONENTS + MOST_EXPONENT
-NEAR = MANTISSAS + 8 * (MOST_EXPONENT + 1)
+UNUSED = MANTISSAS + 8 * (MOST_EXPONENT + 1)
+NEAR = UNUSED + 1
 WIDE = NEAR + KINDS * 27
 PATTERN = WIDE + KINDS * 16
 SCALE = PATTERN + KINDS * 64

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from kwc.coding.context.coder import prior, write
+from kwc.coding.bits import Reader
+from kwc.coding.context.coder import NO_GUIDE, prior, write
 from kwc.coding.context.header import (
     MATRIX,
     SETTINGS,
@@ -19,6 +20,7 @@ from kwc.coding.context.header import (
     SPLIT_ROWS,
     STACK,
     Header,
+    read_header,
 )
 from kwc.coding.context.layout import LEAST_SLICE, ORDERS, value_dtype
 from kwc.coding.dtypes import subtract_minimum, to_patterns
@@ -47,9 +49,10 @@ def best_code(array: np.ndarray, low: int, counts: np.ndarray) -> bytes:
         counts: int64 [32769 at most], how often it and each one above it occurs.
     """
     centre = _centre(counts, low)
-    values = _values(array, low, centre)
+    offset = low + centre
+    values = _values(array, offset)
     header = Header(
-        offset=low + centre,
+        offset=offset,
         has_negative=centre > 0,
         has_large=max(centre, len(counts) - 1 - centre) > 1,
         prior=prior((values.size - counts[centre]) / values.size),
@@ -68,15 +71,26 @@ def best_code(array: np.ndarray, low: int, counts: np.ndarray) -> bytes:
     return _code(values, min(_settings(header), key=cost))
 
 
-def _values(array: np.ndarray, low: int, centre: int) -> np.ndarray:
-    """Returns the array minus `low + centre`; the array itself if that is 0, and if it can."""
-    offset = low + centre
+def guided_code(array: np.ndarray, code: bytes, used: np.ndarray) -> bytes:
+    """Returns header and stream with a guide, by the choices of the code without it.
+
+    Args:
+        array: what was coded.
+        code: what `best_code` returned.
+        used: the guide, see `kwc.coding.context.Guided`.
+    """
+    header = read_header(Reader(code))
+    return _code(_values(array, header.offset), header, used)
+
+
+def _values(array: np.ndarray, offset: int) -> np.ndarray:
+    """Returns the array minus an offset; the array itself if that is 0, and if it can."""
     dtype = value_dtype(array.dtype, offset)
     if not offset and dtype == array.dtype:
         return np.require(array, requirements="CW")
-    _, distances = subtract_minimum(to_patterns(array), array.dtype)
+    low, distances = subtract_minimum(to_patterns(array), array.dtype)
     values = distances.astype(dtype).reshape(array.shape)
-    values -= dtype.type(centre)
+    values -= dtype.type(offset - low)
     return values
 
 
@@ -88,8 +102,8 @@ def _cost_on(block: np.ndarray) -> Callable[[Header], tuple[int, int]]:
     return functools.cache(lambda header: (len(_code(block, header)), header.smooth))
 
 
-def _code(values: np.ndarray, header: Header) -> bytes:
-    return b"".join((header.to_bytes(), write(values.reshape(-1), header, values.shape)))
+def _code(values: np.ndarray, header: Header, used: np.ndarray = NO_GUIDE) -> bytes:
+    return b"".join((header.to_bytes(), write(values.reshape(-1), header, values.shape, used)))
 
 
 def _centre(counts: np.ndarray, low: int) -> int:
