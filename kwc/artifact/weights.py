@@ -103,7 +103,7 @@ class CodedArray:
 
     declared: DeclaredArray
     code: bytes | Source
-    guide: CodedArray | None = None
+    guide: CodedArray | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def decoded_bytes(self) -> int:
