@@ -178,4 +178,6 @@ def test_a_guide_counts_as_room():
     assert second.decoded_bytes == 40 * 40 + 1 + 20 * 40
 
 
-assert coding.GUIDED not in DECODERS
+def test_the_coder_is_none_of_those_that_need_no_guide():
+    assert coding.GUIDED not in coding.CODERS
+    assert coding.GUIDED not in DECODERS

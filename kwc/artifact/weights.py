@@ -82,9 +82,10 @@ def pack(
             "or smaller arrays."
         ) from error
     mask = _mask(arrays)
+    masked_shape = None if mask is None else mask.shape
     kept = {
         name: np.where(mask, array, np.zeros_like(array))
-        if _is_masked(name, array.shape, mask)
+        if _is_masked(name, array.shape, masked_shape)
         else array
         for name, array in arrays.items()
     }
@@ -174,9 +175,8 @@ class CodedWeight:
         arrays: dict[str, np.ndarray] = {}
         for coded in self.coded:
             array = coded.declared
-            mask = _mask(arrays)
-            masked = _is_masked(array.name, array.shape, mask)
-            shape = (int(np.count_nonzero(mask)),) if masked else array.shape
+            masked = _is_masked(array.name, array.shape, self.mask_shape)
+            shape = (int(np.count_nonzero(arrays[MASK])),) if masked else array.shape
             try:
                 values = coded.elements(shape)
             except (coding.CodingError, MemoryError) as error:
@@ -186,7 +186,7 @@ class CodedWeight:
                 ) from error
             if masked:
                 arrays[array.name] = np.zeros(array.shape, array.dtype)
-                arrays[array.name][mask] = values
+                arrays[array.name][arrays[MASK]] = values
             else:
                 arrays[array.name] = values
         return arrays
@@ -227,24 +227,22 @@ class Writer:
                 yield array.declared, bytes(array.code)
             return
         mask = _mask(packed.arrays)
+        masked_shape = None if mask is None else mask.shape
         for name in sorted(packed.arrays, key=lambda name: mask is not None and name != MASK):
             array = packed.arrays[name]
-            masked = _is_masked(name, array.shape, mask)
+            masked = _is_masked(name, array.shape, masked_shape)
             used = self._used_columns() if array.ndim > 1 and not masked else None
             coder, data = coding.encode(array[mask] if masked else array, self._preset, used)
             dtype = coding.dtype_from_name(coding.dtype_name(array.dtype))
             declared = DeclaredArray(name, dtype, array.shape, coder, len(data))
-            if guides(declared, None if mask is None else mask.shape):
+            if guides(declared, masked_shape):
                 self._guide = coding.used_columns(array)
             yield declared, data
 
     def _keeps_guides(self, weight: CodedWeight) -> bool:
-        guide = self._guide
-        for array in weight.coded:
-            if array.guide is not None and array.guide is not guide:
-                return False
-            guide = array if guides(array.declared, weight.mask_shape) else guide
-        return True
+        """Whether each guide of its arrays is among these, or comes last before them here too."""
+        known = [None, self._guide, *weight.coded]
+        return all(any(array.guide is one for one in known) for array in weight.coded)
 
     def _used_columns(self) -> np.ndarray | None:
         return self._guide.used_columns if isinstance(self._guide, CodedArray) else self._guide
@@ -257,9 +255,8 @@ def guides(array: DeclaredArray, mask: tuple[int, ...] | None) -> bool:
         array: the array.
         mask: the shape of its weight's mask, if there is one.
     """
-    is_masked = array.name != MASK and array.shape == mask
     is_matrix = len(array.shape) > 1 and 0 not in array.shape and array.dtype.kind in "biu"
-    return is_matrix and not is_masked
+    return is_matrix and not _is_masked(array.name, array.shape, mask)
 
 
 def mask_shape(arrays: Sequence[DeclaredArray]) -> tuple[int, ...] | None:
@@ -273,8 +270,9 @@ def _mask(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
     return mask if mask is not None and mask.dtype == bool else None
 
 
-def _is_masked(name: str, shape: tuple[int, ...], mask: np.ndarray | None) -> bool:
-    return mask is not None and name != MASK and shape == mask.shape
+def _is_masked(name: str, shape: tuple[int, ...], mask: tuple[int, ...] | None) -> bool:
+    """Whether an array holds nothing outside of its weight's mask, which has that shape."""
+    return name != MASK and shape == mask
 
 
 def _is_floating(dtype: np.dtype) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kwc.coding import bits
 from kwc.coding.context.header import read_header
-from kwc.coding.context.layout import value_dtype
+from kwc.coding.context.layout import NO_GUIDE, value_dtype
 from kwc.coding.dtypes import limits, pattern_dtype, subtract_minimum, to_patterns
 from kwc.coding.errors import CodingError
 from kwc.coding.frequencies import occurrences
@@ -41,7 +41,7 @@ class Context:
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""
-        return _decoded(data, shape, dtype, np.zeros(0, bool))
+        return _decoded(data, shape, dtype, NO_GUIDE)
 
 
 class Guided:

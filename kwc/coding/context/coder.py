@@ -5,7 +5,7 @@ import numpy as np
 from kwc.coding.context import arithmetic
 from kwc.coding.context.header import SETTINGS, Header
 from kwc.coding.context.kernel import code
-from kwc.coding.context.layout import NEAR, NEIGHBOURS, UNUSED, ZERO
+from kwc.coding.context.layout import NEAR, NEIGHBOURS, NO_GUIDE, UNUSED, ZERO
 from kwc.coding.context.mixing import SOURCES, Model
 from kwc.coding.context.tables import LIMIT, ONE, tables
 from kwc.coding.errors import CodingError
@@ -17,8 +17,6 @@ _ALONE = (6554, 0, 65536)
 _BESIDE = (3277, 8520, 32768)
 """First weights without and with neighbours: of the plain state, of each context of neighbours, and
 of all slices together."""
-
-NO_GUIDE = np.zeros(0, bool)
 
 _PRIOR_STEP, _LEAST_PRIOR = 160, -1920
 

@@ -29,6 +29,9 @@ SLICES = SCALE + 9 * UNARY
 NEIGHBOURS = 3
 """The contexts of neighbours that a bit which is not of a magnitude has: NEAR, WIDE, PATTERN."""
 
+NO_GUIDE = np.zeros(0, bool)
+"""Stands for the guide of an array that has none; see `kwc.coding.context.Guided`."""
+
 LEAST_SLICE = 8
 """Slices of fewer elements have no states."""
 

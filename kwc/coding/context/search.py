@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from kwc.coding.bits import Reader
-from kwc.coding.context.coder import NO_GUIDE, prior, write
+from kwc.coding.context.coder import prior, write
 from kwc.coding.context.header import (
     MATRIX,
     SETTINGS,
@@ -22,7 +22,7 @@ from kwc.coding.context.header import (
     Header,
     read_header,
 )
-from kwc.coding.context.layout import LEAST_SLICE, ORDERS, value_dtype
+from kwc.coding.context.layout import LEAST_SLICE, NO_GUIDE, ORDERS, value_dtype
 from kwc.coding.dtypes import subtract_minimum, to_patterns
 
 _WORK = 1 << 16
