@@ -25,10 +25,15 @@ class LeNet300100(hyperparams.Config):
 
 @dataclasses.dataclass
 class LeNet5Caffe(hyperparams.Config):
-    """Two 5x5 convolutions and a dense layer; with the classifier 431,080 weights on 28x28."""
+    """Two 5x5 convolutions and a dense layer; with the classifier 431,080 weights on 28x28.
+
+    Caffe's own has no activation after its convolutions. Papers and libraries that report its
+    compression give them ReLUs: `conv_activation` 'relu'.
+    """
 
     filters: tuple[int, ...] = (20, 50)
     units: int = 500
+    conv_activation: str = "linear"
 
 
 @dataclasses.dataclass
@@ -70,13 +75,15 @@ def build_lenet5_caffe(
 ) -> tf_keras.Model:
     """Builds the backbone of Caffe's LeNet-5; its features are float [batch, 500].
 
-    As in Caffe, only the dense layer has an activation: max pooling follows the convolutions.
+    The convolutions have an activation of their own, and max pooling follows them.
     """
     config = backbone_config.get()
     inputs = tf_keras.Input(input_specs.shape[1:])
     x = Grey()(inputs)
     for filters in config.filters:
-        x = layers.Conv2D(filters, 5, kernel_regularizer=l2_regularizer)(x)
+        x = layers.Conv2D(
+            filters, 5, activation=config.conv_activation, kernel_regularizer=l2_regularizer
+        )(x)
         x = layers.MaxPool2D(2)(x)
     x = layers.Dense(
         config.units, norm_activation_config.activation, kernel_regularizer=l2_regularizer
