@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from official.core import exp_factory, task_factory, train_lib
 from official.modeling import hyperparams
 
@@ -33,6 +34,16 @@ def test_the_channels_are_averaged(name):
     images = np.random.default_rng(0).normal(size=(3, 28, 28, 3)).astype(np.float32)
     grey = np.repeat(images.mean(-1, keepdims=True), 3, axis=-1)
     np.testing.assert_allclose(model(images), model(grey), atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_the_convolutions_of_lenet5_take_an_activation(activation):
+    config = exp_factory.get_exp_config("lenet5_mnist")
+    backbone = {"lenet5_caffe": {"conv_activation": activation}}
+    config.override({"task": {"model": {"backbone": backbone}}})
+    layers = task_factory.get_task(config.task).build_model().backbone.layers
+    convolutions = [layer for layer in layers if isinstance(layer, tf_keras.layers.Conv2D)]
+    assert [layer.activation.__name__ for layer in convolutions] == [activation] * 2
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
