@@ -36,7 +36,9 @@ _ARCH = flags.DEFINE_multi_enum(
 _SYSTEM = flags.DEFINE_multi_enum(
     "system", ["TFMOT FastEPR", "TFMOT EPR"], ["TFMOT FastEPR", "TFMOT EPR"], "Algorithms."
 )
-_WEIGHT = flags.DEFINE_multi_float("weight", [0.5, 1.0, 3.0], "Loss per bit and weight.")
+_WEIGHT = flags.DEFINE_multi_float(
+    "weight", [0.3, 1.0, 3.0], "Loss per bit of a weight, in the mean."
+)
 _RATE = flags.DEFINE_float("learning_rate", None, "Of training on; by default as LEARNING_RATE.")
 _SEED = flags.DEFINE_multi_integer("seed", [0, 1, 2], "Seeds, of the dense model too.")
 
