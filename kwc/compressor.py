@@ -238,11 +238,10 @@ class Chain(WeightCompressor):
 
     The variables of the second link for the param `u` of the first are called `u/...`. The first
     link is projected and decompressed last, so a mask of the first link is applied last. Where
-    the first link packs a `mask`, the arrays of later links are stored only where it is true,
-    under a name that ends in `[mask]`.
+    the first link packs a `mask`, the arrays of later links are stored only where it is true.
 
     Attributes:
-        links: two or more algorithms.
+        links: two or more algorithms. All but the last pack what they train, under its name.
     """
 
     links: tuple[WeightCompressor, ...]
@@ -312,6 +311,7 @@ class Chain(WeightCompressor):
         statistics: Mapping[str, np.ndarray],
     ) -> Variables:
         first = self._first.init(weight, info, step, statistics)
+        self._check_packs_params(first, info)
         params, state = {}, dict(first.state)
         for name, inner in self._infos(info).items():
             known = statistics if inner.shape == info.shape else {}
@@ -319,6 +319,18 @@ class Chain(WeightCompressor):
             params |= {f"{name}/{key}": x for key, x in rest.params.items()}
             state |= {f"{name}/{key}": x for key, x in rest.state.items()}
         return Variables(params, state)
+
+    def _check_packs_params(self, first: Variables, info: WeightInfo) -> None:
+        """Refuses a first link whose file is the same whatever later links make of its params."""
+        packed = self._first.compress(first, info)
+        hidden = first.params.keys() - packed.keys()
+        if hidden or not first.params:
+            raise CompressionError(
+                f"{self._first.name} cannot come before {self._rest.name} for {info.path}: it "
+                f"trains {', '.join(sorted(hidden)) or 'nothing'} and stores "
+                f"{', '.join(sorted(packed))}, which no later link would make smaller. Put it last "
+                "in the chain."
+            )
 
     def project(self, v: Variables, info: WeightInfo, training, seed) -> tf.Tensor:
         return self._first.project(self._projected(v, info, training, seed), info, training, seed)

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwc import algorithms
-from kwc.algorithms import Clustering, LowRank, Pruning, Quantization, by_name, register
+from kwc.algorithms import (
+    Clustering,
+    LowRank,
+    Pruning,
+    Quantization,
+    RateQuantization,
+    by_name,
+    register,
+)
 from kwc.algorithms.clustering import kmeans, look_up, nearest
 from kwc.algorithms.pruning import largest
 from kwc.compressor import Chain, CompressionError, Variables, WeightCompressor, WeightInfo
@@ -254,6 +262,22 @@ def test_a_chain_s_schedules_run_in_every_link():
 def test_a_chain_is_of_two_algorithms_or_more(links):
     with pytest.raises(CompressionError, match="two or more algorithms"):
         Chain(links)
+
+
+@pytest.mark.parametrize(
+    ("chain", "first"),
+    [
+        (Quantization(4) >> Pruning(0.5), "quantization cannot come before pruning"),
+        (Clustering(2) >> Quantization(8), "it trains centroids and stores codebook, indices"),
+        (Pruning(0.5) >> Quantization(4) >> Clustering(2), "for dense/kernel/weight"),
+        (RateQuantization(1e-6) >> Pruning(0.5), "it trains nothing"),
+    ],
+    ids=repr,
+)
+def test_a_link_that_stores_other_arrays_than_it_trains_is_the_last_one(chain, first):
+    with pytest.raises(CompressionError, match=first) as error:
+        initial(chain, [0.1, -4, 2, -0.3])
+    assert "Put it last in the chain" in str(error.value)
 
 
 # Hyperparameters that cannot be
