@@ -72,8 +72,9 @@ class Entry:
         if self.reparameterization is None:
             return packed
         trained = _values(self.reparameterization.weight())
-        off, scale = _distance(packed.decompress(), trained)
-        if off > 1e-5 * max(1.0, scale):
+        off, scale = _distance(packed.as_read(), trained)
+        # NaN is not below either.
+        if not off <= 1e-5 * max(1.0, scale):
             raise CompressionError(
                 f"{self.compressor.name} decompresses {info.path} to values up to {off:.3g} away "
                 "from those that it was trained with: its compress and decompress do not agree "

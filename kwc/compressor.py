@@ -90,8 +90,8 @@ class WeightCompressor:
     """Base class of every algorithm. A subclass is a frozen dataclass of hyperparameters.
 
     The defaults describe an algorithm that trains the weight as it is and stores it exactly.
-    Methods called while a graph is traced (`project`, `penalty`, `update`) use TensorFlow;
-    `init` and `compress` use NumPy; `decompress` uses only the operations of `kwc.ops`.
+    `project`, `penalty` and `update`, called while a graph is traced, use TensorFlow; `init` and
+    `compress` use NumPy; `decompress` uses only the operations of `kwc.ops`.
 
     Attributes:
         name: what artifacts call the algorithm; by default the class's name in snake_case.
@@ -108,6 +108,11 @@ class WeightCompressor:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls) and "__dataclass_params__" not in vars(cls):
+            raise CompressionError(
+                f"No file holds what {cls.__qualname__}.__init__ takes. Delete it, and make the "
+                "hyperparameters fields of a frozen dataclass."
+            )
         if "name" not in vars(cls):
             cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
@@ -237,8 +242,8 @@ class Chain(WeightCompressor):
     """Several algorithms on one weight: each compresses the params of the one before it.
 
     The variables of the second link for the param `u` of the first are called `u/...`. The first
-    link is projected and decompressed last, so a mask of the first link is applied last. Where
-    the first link packs a `mask`, the arrays of later links are stored only where it is true.
+    link is projected and decompressed last, and so is its mask. Where it packs a `mask`, the arrays
+    of later links are stored only where that is true.
 
     Attributes:
         links: two or more algorithms. All but the last pack what they train, under its name.
@@ -323,13 +328,11 @@ class Chain(WeightCompressor):
     def _check_packs_params(self, first: Variables, info: WeightInfo) -> None:
         """Refuses a first link whose file is the same whatever later links make of its params."""
         packed = self._first.compress(first, info)
-        hidden = first.params.keys() - packed.keys()
-        if hidden or not first.params:
+        if (hidden := first.params.keys() - packed.keys()) or not first.params:
             raise CompressionError(
                 f"{self._first.name} cannot come before {self._rest.name} for {info.path}: it "
-                f"trains {', '.join(sorted(hidden)) or 'nothing'} and stores "
-                f"{', '.join(sorted(packed))}, which no later link would make smaller. Put it last "
-                "in the chain."
+                f"trains {', '.join(sorted(hidden)) or 'nothing'} and stores other arrays, "
+                f"{', '.join(sorted(packed))}. Put it last in the chain."
             )
 
     def project(self, v: Variables, info: WeightInfo, training, seed) -> tf.Tensor:
@@ -347,12 +350,11 @@ class Chain(WeightCompressor):
         return tf.add_n(terms) if terms else None
 
     def learning_rates(self, info: WeightInfo) -> dict[str, float]:
-        multiples = {}
+        multiples, first = {}, self._first.learning_rates(info)
         for name, inner in self._infos(info).items():
-            rest = self._rest.learning_rates(inner)
-            own = self._first.learning_rates(info).get(name, 1.0)
-            shapes = self._rest.param_shapes(inner)
-            multiples |= {f"{name}/{key}": own * rest.get(key, 1.0) for key in shapes}
+            own, rest = first.get(name, 1.0), self._rest.learning_rates(inner)
+            for key in self._rest.param_shapes(inner):
+                multiples[f"{name}/{key}"] = own * rest.get(key, 1.0)
         return multiples
 
     def update(
@@ -371,12 +373,11 @@ class Chain(WeightCompressor):
         return Variables(params, state)
 
     def compress(self, v: Variables, info: WeightInfo) -> dict[str, np.ndarray]:
-        seed = np.zeros(2, np.int32)
         tensors = Variables(*({k: tf.convert_to_tensor(x) for k, x in part.items()} for part in v))
-        projected = self._projected(tensors, info, False, seed)
-        params = {name: np.asarray(value) for name, value in projected.params.items()}
-        packed = self._first.compress(self._outer(v, params), info)
-        packed = {name: array for name, array in packed.items() if name not in params}
+        projected = self._projected(tensors, info, False, np.zeros(2, np.int32)).params
+        params = {name: np.asarray(value) for name, value in projected.items()}
+        own = self._first.compress(self._outer(v, params), info)
+        packed = {name: array for name, array in own.items() if name not in params}
         for name, inner in self._infos(info).items():
             rest = self._rest.compress(self._inner_variables(v, name), inner)
             packed |= {f"{name}/{key}": array for key, array in rest.items()}

@@ -201,6 +201,9 @@ def _plan(
         for weight in weights:
             path = weight.path
             entry = Entry(weight, rules[path], reasons[path], made.get(path), unknown.get(path, ""))
+            if entry.reparameterization is not None:
+                # What no file can hold is found before it has been trained.
+                entry.pack()
             entries.append(entry)
     return Compression(model, tuple(entries), clock, total_steps, rate_weight)
 

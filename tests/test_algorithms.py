@@ -268,7 +268,7 @@ def test_a_chain_is_of_two_algorithms_or_more(links):
     ("chain", "first"),
     [
         (Quantization(4) >> Pruning(0.5), "quantization cannot come before pruning"),
-        (Clustering(2) >> Quantization(8), "it trains centroids and stores codebook, indices"),
+        (Clustering(2) >> Quantization(8), "it trains centroids and stores other arrays, codebook"),
         (Pruning(0.5) >> Quantization(4) >> Clustering(2), "for dense/kernel/weight"),
         (RateQuantization(1e-6) >> Pruning(0.5), "it trains nothing"),
     ],

@@ -85,9 +85,25 @@ def by_name(name: str, config: Mapping[str, Any]) -> WeightCompressor:
     try:
         if name == Chain.name:
             return Chain(tuple(by_name(*link) for link in config["links"]))
-        return _registry[name](**_left_out(_registry[name]) | dict(config))
+        return _built(_registry[name], config)
     except (TypeError, KeyError, ValueError) as error:
         raise CompressionError(f"{name!r} cannot be built from {dict(config)}: {error}") from error
+
+
+def rebuilt(compressor: WeightCompressor, config: Mapping[str, Any]) -> WeightCompressor:
+    """Returns the algorithm that a reader builds from a file, of the same classes.
+
+    >>> rebuilt(Pruning(0.5, interval=10), {"sparsity": 0.5})
+    Pruning(sparsity=0.5, interval=None)
+    """
+    if isinstance(compressor, Chain):
+        each = zip(compressor.links, config["links"], strict=True)
+        return Chain(tuple(rebuilt(link, known) for link, (_, known) in each))
+    return _built(type(compressor), config)
+
+
+def _built(cls: type[WeightCompressor], config: Mapping[str, Any]) -> WeightCompressor:
+    return cls(**_left_out(cls) | dict(config))
 
 
 def _left_out(cls: type[WeightCompressor]) -> dict[str, None]:

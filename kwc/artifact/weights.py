@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from kwc import coding
-from kwc.algorithms import Lossless
+from kwc.algorithms import Lossless, rebuilt
 from kwc.artifact.bounds import BoundedOps, bounded, check_sizes
 from kwc.artifact.container import Source
 from kwc.artifact.declared import MASK, DeclaredArray
 from kwc.artifact.errors import ArtifactError, short
+from kwc.artifact.header import to_json
 from kwc.compressor import CompressionError, WeightCompressor, WeightInfo
 from kwc.ops import size
 
@@ -38,6 +40,32 @@ class PackedWeight:
         Raises:
             ArtifactError: the arrays do not make such a weight.
         """
+        try:
+            return self._decoded()
+        except _UndecodableError as error:
+            raise ArtifactError(
+                f"{error} The file is forged, or the algorithm's decompress does not invert its "
+                "compress."
+            ) from error
+
+    def as_read(self) -> np.ndarray:
+        """Returns the weight that a reader of the file decodes, who has the file alone.
+
+        Raises:
+            CompressionError: no reader could.
+        """
+        compressor, config = self.compressor, self.compressor.file_config()
+        text = to_json(config, f"the hyperparameters of {compressor.name}")
+        try:
+            read = rebuilt(compressor, json.loads(text))
+            return dataclasses.replace(self, compressor=read)._decoded()
+        except _UndecodableError as error:
+            raise CompressionError(
+                f"{compressor.name} cannot be stored: {error} Its decompress must invert its "
+                f"compress with no more than the arrays and the hyperparameters {text.decode()}."
+            ) from error
+
+    def _decoded(self) -> np.ndarray:
         info = self.info
         arrays = {name: bounded(array, info) for name, array in self.arrays.items()}
         try:
@@ -45,21 +73,23 @@ class PackedWeight:
             with np.errstate(all="ignore"):
                 value = np.asarray(self.compressor.decompress(BoundedOps, arrays, info))
         except Exception as error:
-            raise ArtifactError(
+            raise _UndecodableError(
                 f"the arrays of {info.path} ({short(', '.join(arrays))}) are not those of "
-                f"{self.compressor.name}: {type(error).__name__}: {short(error)}. The file is "
-                "forged, or the algorithm's decompress does not invert its compress."
+                f"{self.compressor.name}: {type(error).__name__}: {short(error)}."
             ) from error
         dtype = coding.dtype_from_name(info.dtype)
         fits = np.can_cast(value.dtype, dtype, "same_kind" if _is_floating(dtype) else "no")
         if value.shape != info.shape or not fits:
-            raise ArtifactError(
+            raise _UndecodableError(
                 f"{info.path} decodes to {value.dtype} of shape {value.shape} where {info.dtype} "
-                f"of shape {info.shape} is declared. The file is forged, or the algorithm "
-                f"{self.compressor.name} is wrong."
+                f"of shape {info.shape} is declared."
             )
         with np.errstate(all="ignore"):
             return value.astype(dtype, copy=False)
+
+
+class _UndecodableError(ValueError):
+    """Arrays do not make the weight that they are declared to make."""
 
 
 def pack(
