@@ -16,6 +16,7 @@ turns the `model.kwc` in --model_dir into a SavedModel beside it.
 
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -72,12 +73,31 @@ def configure() -> ExperimentConfig:
         Exception: of the kind that gin, YAML or Model Garden has for the mistake.
     """
     gin.parse_config_files_and_bindings(FLAGS.gin_file, FLAGS.gin_params)
-    gin.get_bindings(CompressionTrainer)  # Builds the spec: its mistakes are found at once.
+    _check_macros(FLAGS.gin_params)
+    # Builds the spec: its mistakes are found at once.
+    is_compressed = gin.get_bindings(CompressionTrainer)
+    if is_compressed and not gin.get_bindings(train_utils.create_trainer).get("trainer_cls"):
+        raise ValueError(
+            "task.CompressionTrainer has parameters, and nothing makes it the trainer: the run "
+            "would be dense. Add train_utils.create_trainer.trainer_cls = @task.CompressionTrainer."
+        )
     params = train_utils.parse_configuration(FLAGS, lock_return=False)
     if FLAGS.mode == runner.COMPRESS:
         params.trainer.train_steps = 0
     params.lock()
     return params
+
+
+def _check_macros(bindings: list[str] | None) -> None:
+    """Refuses a macro, such as RATE, that is given and that no gin file uses: a slip of the pen."""
+    used = set(re.findall(r"%(\w+)", gin.config_str()))
+    for binding in bindings or ():
+        name = binding.partition("=")[0].strip()
+        if name.isidentifier() and name not in used:
+            raise ValueError(
+                f"--gin_params={binding}: nothing uses {name}. The gin files use "
+                f"{', '.join(sorted(used)) or 'no macros'}."
+            )
 
 
 def export(params: ExperimentConfig, folder: pathlib.Path) -> pathlib.Path:

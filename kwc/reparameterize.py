@@ -121,6 +121,7 @@ class Reparameterization(Substitute):
         value = finite(weight.variable.numpy(), self.info.path).astype(np.float32)
         value, statistics = (value, {}) if calibrated is None else calibrated
         initial = compressor.init(value, self.info, Step(0, total_steps), statistics)
+        self._check_returned("init", initial, Variables)
         # Replicas see different batches; what an update makes of the first one's is everyone's.
         create = functools.partial(
             tf.Variable, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
@@ -133,7 +134,9 @@ class Reparameterization(Substitute):
             key: create(x, trainable=False, name=f"{name}/kwc_{key}")
             for key, x in initial.state.items()
         }
-        shape = tuple(self.project().shape)
+        projected = self.project()
+        self._check_returned("project", projected, tf.Tensor)
+        shape = tuple(projected.shape)
         if shape != self.info.shape:
             raise CompressionError(
                 f"{compressor.name} makes {self.info.path} {shape} instead of {self.info.shape}: "
@@ -194,8 +197,16 @@ class Reparameterization(Substitute):
         reads[key] = weight, training, values, writes
         return weight
 
+    def _check_returned(self, method: str, value: Any, kind: type) -> None:
+        if not isinstance(value, kind):
+            raise CompressionError(
+                f"{self.compressor.name}.{method} must return {kind.__name__} for "
+                f"{self.info.path}; it returned {type(value).__name__}."
+            )
+
     def assign(self, new: Variables, old: Variables) -> None:
         """Writes the values that are not the same tensors as before."""
+        self._check_returned("update", new, Variables)
         for variables, values, before in zip(self._parts(), new, old, strict=True):
             for key, value in values.items():
                 if value is not before[key]:

@@ -1,6 +1,7 @@
 """The `kwc` command."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,10 @@ from launch.errors import LaunchError
 _GROUPS = (sweep, inspect, evaluate, export, expand, benchmark, demo, compare)
 
 _INTERRUPTED = 130
+
+_IMPORT_HELP = """\
+a module that registers an algorithm of yours, looked for in the working directory too; several if
+given again"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,8 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for group in _GROUPS:
         group.register(subparsers)
+    for name, command in subparsers.choices.items():
+        # The gin files of a sweep import what its trials need.
+        if name != "sweep":
+            command.add_argument(
+                "--import", dest="modules", metavar="MODULE", action="append", help=_IMPORT_HELP
+            )
     arguments = parser.parse_args(argv)
     try:
+        _import(vars(arguments).get("modules") or ())
         status = arguments.handler(arguments)
         sys.stdout.flush()
         return status
@@ -46,6 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("kwc: interrupted", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Imports modules that register algorithms, whatever the working directory is."""
+    if modules:
+        sys.path.insert(0, os.getcwd())
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise LaunchError(f"--import={module}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import pytest
 from artifact_forge import forge_weight, small
 from test_artifact_format import golden_weights
 
-from kwc import artifact
+from kwc import algorithms, artifact
 from kwc.algorithms import Pruning, Quantization
-from kwc.compressor import WeightInfo
+from kwc.compressor import WeightCompressor, WeightInfo
 from launch import cli
 
 LONG = "encoder/" + "a_rather_long_layer_name/" * 8 + "kernel[/red]"
@@ -39,6 +39,28 @@ def path(tmp_path):
 def inspect(capsys, *arguments):
     status = cli.main(["inspect", *map(str, arguments)])
     return status, *capsys.readouterr()
+
+
+def test_a_module_with_an_algorithm_is_imported_from_the_working_directory(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "of_mine.py").write_text(
+        "import dataclasses\nfrom kwc import WeightCompressor, algorithms\n\n"
+        "@algorithms.register\n@dataclasses.dataclass(frozen=True)\n"
+        "class OfMine(WeightCompressor):\n    width: int = 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(algorithms, "_registry", {**algorithms._registry})
+    path = tmp_path / "m.kwc"
+    info = WeightInfo("w", (2,))
+    named = type("Named", (WeightCompressor,), {"name": "of_mine"})()
+    artifact.write(path, [artifact.pack(named, {"weight": small(2)}, info)])
+    assert "--import=MODULE" in inspect(capsys, path)[2]
+    status, output, _ = inspect(capsys, path, "--import=of_mine")
+    assert status == 0
+    assert "of_mine(width=3)" in output
+    assert "No module named 'of_yours'" in inspect(capsys, path, "--import=of_yours")[2]
 
 
 def test_the_table_shows_each_weight_and_the_totals(path, capsys):

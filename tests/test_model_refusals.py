@@ -177,6 +177,37 @@ def test_an_algorithm_whose_file_lacks_what_it_decodes_by(model):
     assert refused(model, spec, r"scaled cannot be stored: .* the hyperparameters \{\}\.")
 
 
+@pytest.mark.parametrize(
+    ("method", "returned", "message"),
+    [
+        ("init", {"weight": np.zeros([4, 3])}, "init must return Variables for dense/kernel"),
+        ("project", None, "project must return Tensor for dense/kernel; it returned NoneType"),
+        ("compress", np.zeros([4, 3]), "must return a dict of NumPy arrays by name"),
+        ("compress", {"weight": tf.zeros([4, 3])}, "'weight' is EagerTensor"),
+    ],
+)
+def test_an_algorithm_that_returns_what_it_must_not(model, method, returned, message):
+    algorithm = type("Odd", (Same,), {"name": "odd", method: lambda *_: returned})()
+    assert refused(model, kwc.Spec([(".*kernel", algorithm), (".*", None)]), message)
+
+
+def test_an_update_that_returns_nothing():
+    layer = keras.Dense(1)
+    layer(tf.ones([1, 1]))
+    algorithm = type("Still", (Same,), {"name": "still", "update": lambda *_: None})()
+    handle = kwc.compress(layer, kwc.Spec([("kernel", algorithm), ("bias", None)]))
+    optimizer = tf_keras.optimizers.SGD()
+    handle.attach(optimizer)
+    with pytest.raises(kwc.CompressionError, match=r"still\.update must return Variables"):
+        optimizer.apply_gradients([(tf.ones_like(v), v) for v in layer.trainable_variables])
+
+
+def test_a_single_array_is_no_calibration_data(model):
+    spec = kwc.Spec([(".*kernel", kwc.algorithms.RateQuantization(1e-6)), (".*", None)])
+    images = np.zeros([8, 4], np.float32)
+    assert refused(model, spec, "takes batches, and got one array", calibration=images)
+
+
 def test_an_algorithm_with_hyperparameters_that_are_no_fields():
     with pytest.raises(kwc.CompressionError, match="fields of a frozen dataclass"):
 

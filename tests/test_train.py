@@ -144,6 +144,11 @@ MISTAKES = {
         {"gin_params": "algorithms.Quantization.bitz = 4"},
         "doesn't have a parameter named 'bitz'",
     ),
+    "gin macro": ({"gin_params": "RTE = 4"}, "nothing uses RTE. The gin files use RATE."),
+    "gin trainer": (
+        {"gin_params": "train_utils.create_trainer.trainer_cls = None"},
+        "nothing makes it the trainer: the run would be dense",
+    ),
     "dead rule": (
         {"gin_params": "spec.Spec.rules = [('.*/filters', None), ('.*', None)]"},
         "The rule '.*/filters' matches no weight",

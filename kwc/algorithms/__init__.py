@@ -79,8 +79,9 @@ def by_name(name: str, config: Mapping[str, Any]) -> WeightCompressor:
             register(entry_point.load())
     if name not in _registry:
         raise CompressionError(
-            f"No algorithm is called {name!r}. Install the package that has it, or call "
-            f"kwc.algorithms.register on its class. There are {', '.join(sorted(_registry))}."
+            f"No algorithm is called {name!r}. Install the package that has it, or import the "
+            "module that calls kwc.algorithms.register on its class (kwc COMMAND --import=MODULE). "
+            f"There are {', '.join(sorted(_registry))}."
         )
     try:
         if name == Chain.name:

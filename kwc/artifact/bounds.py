@@ -93,14 +93,15 @@ class BoundedOps(NumpyOps):
         return x.astype(dtype)
 
     @staticmethod
-    def gather(table: np.ndarray, indices: BoundedArray) -> BoundedArray:
+    def gather(table: np.ndarray, indices: np.ndarray) -> BoundedArray:
         if indices.dtype.kind not in "iu":
             raise IndexError(f"indices are integers, not {indices.dtype}")
         if indices.size and int(indices.min()) < 0:
             raise IndexError(f"the index {int(indices.min())} is negative")
-        # A table may also be one that the algorithm itself has.
-        indices.check_room(indices.shape + table.shape[1:])
-        return indices._adopt(_plain(table)[_plain(indices)])
+        # Either may be one that the algorithm itself has.
+        bounds = indices if isinstance(indices, BoundedArray) else table
+        bounds.check_room(indices.shape + table.shape[1:])
+        return bounds._adopt(_plain(table)[_plain(indices)])
 
     @staticmethod
     def where(mask: BoundedArray, x: BoundedArray) -> BoundedArray:

@@ -98,10 +98,18 @@ def pack(
     """Checks what an algorithm packed, and sets to 0 what its mask excludes; `None` is `Lossless`.
 
     Raises:
-        CompressionError: the arrays are larger than a file may declare for the weight, or of a
-            dtype that it cannot hold.
+        CompressionError: they are no arrays, larger than a file may declare for the weight, or of
+            a dtype that it cannot hold.
     """
     compressor = compressor or Lossless()
+    if not isinstance(arrays, Mapping):
+        arrays = {"": arrays}
+    for name, array in arrays.items():
+        if not isinstance(name, str) or not name or not isinstance(array, np.ndarray | np.generic):
+            raise CompressionError(
+                f"{compressor.name}.compress must return a dict of NumPy arrays by name for "
+                f"{info.path}; {name!r} is {type(array).__name__}."
+            )
     try:
         check_sizes(info, {name: (a.size, a.itemsize) for name, a in arrays.items()})
         for array in arrays.values():

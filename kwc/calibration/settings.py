@@ -70,5 +70,14 @@ class Calibration:
 
 
 def as_calibration(data: Calibration | Iterable[Any]) -> Calibration:
-    """Returns `data` itself if it is a `Calibration`, else one of these batches."""
+    """Returns `data` itself if it is a `Calibration`, else one of these batches.
+
+    Raises:
+        CompressionError: it is a single array, whose rows would be taken for batches.
+    """
+    if isinstance(data, np.ndarray | tf.Tensor):
+        raise CompressionError(
+            f"Calibration takes batches, and got one array of shape {tuple(data.shape)}. Pass a "
+            "list of arrays or a tf.data.Dataset."
+        )
     return data if isinstance(data, Calibration) else Calibration(data)
