@@ -33,12 +33,14 @@ _LAZY = {
     "save": "kwc.model",
 }
 
-__all__ = [*_LAZY, "algorithms", "runtime", "schedules"]
+_MODULES = ("algorithms", "paths", "runtime", "schedules")
+
+__all__ = [*_LAZY, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
-    if name in ("algorithms", "runtime", "schedules"):
+    if name in _MODULES:
         return importlib.import_module(f"kwc.{name}")
     raise AttributeError(f"module 'kwc' has no attribute {name!r}")

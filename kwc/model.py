@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from absl import logging
 
 from kwc import artifact, paths, report
 from kwc.calibration import Calibration, Calibrator, as_calibration
 from kwc.compression import HANDLE, Compression, Entry
-from kwc.compressor import CompressionError, RefusedError, WeightCompressor
+from kwc.compressor import CompressionError, RefusedError, WeightCompressor, overrides
 from kwc.reparameterize import Reparameterization
 from kwc.schedules import Schedule
-from kwc.spec import Rule, Spec
+from kwc.spec import Rule, Spec, SpecError
 from kwc.traced import Seeds
 
 ASYNCHRONOUS = (
@@ -59,6 +60,15 @@ def compress(
     """
     compression = _plan(model, spec, total_steps, rate_weight, calibration)
     compression.install()
+    penalized = [
+        reparameterization.info.path
+        for reparameterization in compression.reparameterizations
+        if overrides(reparameterization.compressor, "penalty")
+    ]
+    if penalized and total_steps and rate_weight == 0.0:
+        logging.warning(
+            "kwc: rate_weight is 0, so that nothing makes the bits of %s fewer.", penalized[0]
+        )
     return compression
 
 
@@ -173,6 +183,8 @@ def _plan(
     """Decides how each weight is compressed; the model is not touched."""
     _check_compressible(model)
     weights = paths.weights(model)
+    if not isinstance(spec, Spec):
+        raise SpecError(f"kwc.compress takes kwc.Spec([...]), not {type(spec).__name__}.")
     rules = _assign(spec, weights, model)
     strategy = getattr(weights[0].variable, "distribute_strategy", None)
     strategy = strategy or tf.distribute.get_strategy()

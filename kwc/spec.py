@@ -62,7 +62,13 @@ class Spec:
     """
 
     def __init__(self, rules: Iterable[Rule | tuple]):
-        self.rules = tuple(rule if isinstance(rule, Rule) else Rule(*rule) for rule in rules)
+        try:
+            self.rules = tuple(rule if isinstance(rule, Rule) else Rule(*rule) for rule in rules)
+        except TypeError as error:
+            raise SpecError(
+                f"A spec takes a list of tuples (pattern, algorithm), such as [('.*/kernel', "
+                f"Quantization(4)), ('.*', None)], not {rules!r}."
+            ) from error
 
     def __repr__(self) -> str:
         return f"Spec({list(self.rules)})"

@@ -23,7 +23,7 @@ from absl import logging
 from official.core import base_trainer
 from official.modeling import optimization
 
-from kwc import artifact, paths, summaries
+from kwc import algorithms, artifact, paths, summaries
 from kwc import model as kwc_model
 from kwc.calibration import Calibration, ModelCalled
 from kwc.compressor import CompressionError
@@ -65,8 +65,8 @@ class CompressionTrainer(base_trainer.Trainer):
         **kwargs: passed on.
 
     Raises:
-        CompressionError: the spec does not fit the model, there is no checkpoint in `dense`, or no
-            such preset.
+        CompressionError: the spec does not fit the model, an algorithm is not registered, there is
+            no checkpoint in `dense`, or no such preset.
     """
 
     def __init__(
@@ -85,6 +85,9 @@ class CompressionTrainer(base_trainer.Trainer):
         **kwargs,
     ):
         artifact.check_preset(preset)
+        for rule in spec.rules:
+            if rule.compressor is not None:
+                algorithms.check_registered(rule.compressor)
         self.dense = dense
         self.preset = preset
         self._replay_input = replay_input
@@ -109,8 +112,13 @@ class CompressionTrainer(base_trainer.Trainer):
         if isinstance(optimizer, optimization.ExponentialMovingAverage):
             optimizer.shadow_copy(_Averaged(self.compression))
         super().__init__(config, task, model, optimizer, *args, **kwargs)
-        self.checkpoint.kwc_spec = tf.Variable(
-            _fingerprint(report), dtype=tf.int64, trainable=False
+        # Made anew: what is attached to one later is not in what it saves asynchronously.
+        self._checkpoint = tf.train.Checkpoint(
+            global_step=self.global_step,
+            model=self.model,
+            optimizer=self.optimizer,
+            kwc_spec=tf.Variable(_fingerprint(report), dtype=tf.int64, trainable=False),
+            **getattr(model, "checkpoint_items", {}),
         )
         swap_class(self.checkpoint, {"restore": _restore})
         self._live = summaries.Live(self.compression)

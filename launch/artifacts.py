@@ -1,11 +1,15 @@
 """Reads an artifact for a command: what is wrong with it becomes one line."""
 
 import contextlib
+import importlib
 import os
 import pathlib
+import re
+import sys
 from collections.abc import Iterator
 
 from kwc import artifact
+from kwc.algorithms import UnknownAlgorithmError
 from kwc.compressor import CompressionError
 from launch.errors import LaunchError
 from launch.layout import CONFIG
@@ -28,16 +32,35 @@ def read(path: str | os.PathLike, max_bytes: int = artifact.MAX_BYTES) -> artifa
 def config_of(file: pathlib.Path, config: pathlib.Path | None) -> pathlib.Path:
     """Returns the gin file of an artifact's trial: the given one, or the one beside it.
 
+    What is wrong with the artifact is found first, before TensorFlow is imported. Where no one has
+    registered its algorithm, the modules that the gin file imports may do so.
+
     Raises:
-        LaunchError: If there is none.
+        LaunchError: If there is none, or the artifact is not sound.
     """
     config = config or file.with_name(CONFIG)
+    try:
+        # The model will bound what it decodes to.
+        artifact.read(file, max_bytes=sys.maxsize)
+    except (artifact.ArtifactError, OSError) as error:
+        if isinstance(error.__cause__, UnknownAlgorithmError) and config.is_file():
+            _import_modules(config)
+        read(file, max_bytes=sys.maxsize)
     if not config.is_file():
         raise LaunchError(
             f"There is no {config}, which would say what {file.name} is an artifact of. Pass the "
             "gin file of its trial as --config."
         )
     return config
+
+
+def _import_modules(config: pathlib.Path) -> None:
+    """Imports what a gin file imports, as far as that can be: building the trial tells the rest."""
+    lines = re.findall(r"^(?:from (\S+) )?import (\S+)", config.read_text(), re.MULTILINE)
+    for package, name in lines:
+        if package != "__gin__":
+            with contextlib.suppress(ImportError):
+                importlib.import_module(f"{package}.{name}" if package else name)
 
 
 @contextlib.contextmanager

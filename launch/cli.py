@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # TensorFlow's notes on the machine's instructions are no part of a command's output.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if argv is None and os.getcwd() not in sys.path:
+        # There `python -m` and the processes of trials find modules that gin files import.
+        sys.path.append(os.getcwd())
     parser = argparse.ArgumentParser(
         prog="kwc", description="Keras Weight Compression: sweeps, artifacts and their reports."
     )
@@ -61,9 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import(modules: Sequence[str]) -> None:
-    """Imports modules that register algorithms, whatever the working directory is."""
-    if modules:
-        sys.path.insert(0, os.getcwd())
+    """Imports modules that register algorithms."""
     for module in modules:
         try:
             importlib.import_module(module)

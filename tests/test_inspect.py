@@ -13,7 +13,8 @@ from test_artifact_format import golden_weights
 from kwc import algorithms, artifact
 from kwc.algorithms import Pruning, Quantization
 from kwc.compressor import WeightCompressor, WeightInfo
-from launch import cli
+from launch import artifacts, cli
+from launch.errors import LaunchError
 
 LONG = "encoder/" + "a_rather_long_layer_name/" * 8 + "kernel[/red]"
 
@@ -41,26 +42,39 @@ def inspect(capsys, *arguments):
     return status, *capsys.readouterr()
 
 
-def test_a_module_with_an_algorithm_is_imported_from_the_working_directory(
-    tmp_path, monkeypatch, capsys
-):
+@pytest.fixture
+def of_mine(tmp_path, monkeypatch):
+    """An artifact whose algorithm a module registers that nothing has imported."""
     (tmp_path / "of_mine.py").write_text(
         "import dataclasses\nfrom kwc import WeightCompressor, algorithms\n\n"
         "@algorithms.register\n@dataclasses.dataclass(frozen=True)\n"
         "class OfMine(WeightCompressor):\n    width: int = 3\n"
     )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(algorithms, "_registry", {**algorithms._registry})
     path = tmp_path / "m.kwc"
     info = WeightInfo("w", (2,))
     named = type("Named", (WeightCompressor,), {"name": "of_mine"})()
     artifact.write(path, [artifact.pack(named, {"weight": small(2)}, info)])
-    assert "--import=MODULE" in inspect(capsys, path)[2]
-    status, output, _ = inspect(capsys, path, "--import=of_mine")
+    yield path
+    sys.modules.pop("of_mine", None)
+
+
+def test_a_module_with_an_algorithm_is_imported(of_mine, capsys):
+    assert "--import=MODULE" in inspect(capsys, of_mine)[2]
+    status, output, _ = inspect(capsys, of_mine, "--import=of_mine")
     assert status == 0
     assert "of_mine(width=3)" in output
-    assert "No module named 'of_yours'" in inspect(capsys, path, "--import=of_yours")[2]
+    assert "No module named 'of_yours'" in inspect(capsys, of_mine, "--import=of_yours")[2]
+
+
+def test_commands_that_read_a_config_import_what_it_imports(of_mine):
+    config = of_mine.with_name("config.gin")
+    config.write_text("from __gin__ import dynamic_registration\n\nimport nonesuch\n")
+    with pytest.raises(LaunchError, match="No algorithm is called 'of_mine'"):
+        artifacts.config_of(of_mine, None)
+    config.write_text("from __gin__ import dynamic_registration\n\nimport of_mine\n")
+    assert artifacts.config_of(of_mine, None) == config
 
 
 def test_the_table_shows_each_weight_and_the_totals(path, capsys):

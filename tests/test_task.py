@@ -250,6 +250,18 @@ def test_a_checkpoint_of_another_rate_or_algorithm_is_refused(spec, rate, images
     assert (tmp_path / runner.ARTIFACT).read_bytes() == before
 
 
+def test_a_checkpoint_that_is_saved_asynchronously_records_the_spec(images, tmp_path):
+    """Model Garden's own drivers save so."""
+    params = configure(VISION, model_garden.resnet(images))
+    use("quantization", 4)
+    trainer = make_trainer(params)
+    options = tf.train.CheckpointOptions(enable_async=True)
+    path = trainer.checkpoint.save(str(tmp_path / "ckpt"), options)
+    trainer.checkpoint.sync()
+    saved = tf.train.load_variable(path, "kwc_spec/.ATTRIBUTES/VARIABLE_VALUE")
+    assert saved == trainer.checkpoint.kwc_spec.numpy() != 0
+
+
 @pytest.mark.slow  # The smallest quantization-aware ResNet has 50 layers.
 @pytest.mark.filterwarnings("ignore:distutils Version:DeprecationWarning")  # By tfmot, on import.
 def test_quantization_aware_experiments_are_refused(images, tmp_path):

@@ -15,9 +15,14 @@ from kwc.algorithms.low_rank import LowRank
 from kwc.algorithms.pruning import Pruning
 from kwc.algorithms.quantization import Quantization
 from kwc.algorithms.rate_quantization import RateQuantization
-from kwc.compressor import Chain, CompressionError, WeightCompressor
+from kwc.compressor import Chain, CompressionError, WeightCompressor, links
 
 ENTRY_POINTS = "kwc.algorithms"
+
+
+class UnknownAlgorithmError(CompressionError):
+    """No class is registered under the name that a file gives."""
+
 
 _registry: dict[str, type[WeightCompressor]] = {}
 
@@ -72,13 +77,12 @@ def by_name(name: str, config: Mapping[str, Any]) -> WeightCompressor:
     Pruning(sparsity=0.5, interval=None)
 
     Raises:
-        CompressionError: the name is unknown or the hyperparameters are not those of the class.
+        UnknownAlgorithmError: the name is unknown.
+        CompressionError: the hyperparameters are not those of the class.
     """
-    if name not in _registry:
-        for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
-            register(entry_point.load())
-    if name not in _registry:
-        raise CompressionError(
+    cls = _class_of(name)
+    if cls is None:
+        raise UnknownAlgorithmError(
             f"No algorithm is called {name!r}. Install the package that has it, or import the "
             "module that calls kwc.algorithms.register on its class (kwc COMMAND --import=MODULE). "
             f"There are {', '.join(sorted(_registry))}."
@@ -86,9 +90,21 @@ def by_name(name: str, config: Mapping[str, Any]) -> WeightCompressor:
     try:
         if name == Chain.name:
             return Chain(tuple(by_name(*link) for link in config["links"]))
-        return _built(_registry[name], config)
+        return _built(cls, config)
+    except UnknownAlgorithmError:
+        raise
     except (TypeError, KeyError, ValueError) as error:
         raise CompressionError(f"{name!r} cannot be built from {dict(config)}: {error}") from error
+
+
+def check_registered(compressor: WeightCompressor) -> None:
+    """Raises `UnknownAlgorithmError` if no reader would find an algorithm, or a link of a chain."""
+    for link in links(compressor):
+        if _class_of(link.name) is None:
+            raise UnknownAlgorithmError(
+                f"No file could name {type(link).__qualname__}: it is not registered. Write "
+                "@kwc.algorithms.register above the class."
+            )
 
 
 def rebuilt(compressor: WeightCompressor, config: Mapping[str, Any]) -> WeightCompressor:
@@ -101,6 +117,14 @@ def rebuilt(compressor: WeightCompressor, config: Mapping[str, Any]) -> WeightCo
         each = zip(compressor.links, config["links"], strict=True)
         return Chain(tuple(rebuilt(link, known) for link, (_, known) in each))
     return _built(type(compressor), config)
+
+
+def _class_of(name: str) -> type[WeightCompressor] | None:
+    """Returns the class that is registered under a name, by an installed package too, or None."""
+    if name not in _registry:
+        for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
+            register(entry_point.load())
+    return _registry.get(name)
 
 
 def _built(cls: type[WeightCompressor], config: Mapping[str, Any]) -> WeightCompressor:

@@ -34,7 +34,7 @@ def _explained(path: pathlib.Path) -> Iterator[None]:
     except Exception as error:
         raise ExportError(
             f"Keras cannot save the model as {path.name} and load it again: "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:500]} Take a path without a "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:500]}. Take a path without a "
             "suffix, which makes a SavedModel, or give each layer a `get_config` and register it "
             "by `tf_keras.utils.register_keras_serializable`."
         ) from error

@@ -2,7 +2,6 @@
 
 import argparse
 import pathlib
-import sys
 from typing import Any
 
 from launch.errors import LaunchError
@@ -82,8 +81,6 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     if arguments.examples < 1:
         raise LaunchError("--examples must be 1 or more")
     file = arguments.file
-    # What is wrong with the file is found before TensorFlow is imported; the model will bound it.
-    artifacts.read(file, max_bytes=sys.maxsize)
     config = artifacts.config_of(file, arguments.config)
     from experiments import trial
 

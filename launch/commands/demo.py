@@ -70,10 +70,9 @@ def register(subparsers: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     from launch import artifacts
 
-    # What is wrong with a file is found before TensorFlow is imported; the model will bound it.
-    for file in filter(None, (arguments.file, arguments.dense)):
-        artifacts.read(file, max_bytes=sys.maxsize)
     config = artifacts.config_of(arguments.file, arguments.config)
+    if arguments.dense:
+        artifacts.read(arguments.dense, max_bytes=sys.maxsize)
     from launch.demo import folder, litert, pictures
 
     with folder.writing(arguments.out) as written:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import pathlib
-import sys
 from typing import Any
 
 from launch.layout import CONFIG
@@ -47,8 +46,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from launch import artifacts
 
     file = arguments.file
-    # What is wrong with the file is found before TensorFlow is imported; the model will bound it.
-    artifacts.read(file, max_bytes=sys.maxsize)
     config = artifacts.config_of(file, arguments.config)
     from experiments import trial
 

@@ -2,7 +2,6 @@
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +22,7 @@ _EXAMPLES = """\
 examples:
   kwc export results/mine/model.kwc --to=tflite --route=int8 --out=model.tflite
   kwc export model.kwc --to=tflite --route=float32 --out=dense.tflite  to compare
-  kwc export model.kwc --to=keras --out=model.keras        for tf_keras.models.load_model
+  kwc export model.kwc --to=keras --out=model_keras        for tf_keras.models.load_model
   kwc export model.kwc --to=saved_model --signature=image_bytes --out=served
   kwc export model.kwc --to=tflite --objective=latency --out=model.tflite
                                        write all, measure them here, keep the fastest
@@ -109,8 +108,6 @@ def _export(arguments: argparse.Namespace) -> int:
     from launch import artifacts, console
 
     file, signature = arguments.file, _signature(arguments)
-    # What is wrong with the file is found before TensorFlow is imported; the model will bound it.
-    artifacts.read(file, max_bytes=sys.maxsize)
     config = artifacts.config_of(file, arguments.config)
     from experiments import trial
 
