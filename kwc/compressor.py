@@ -110,8 +110,7 @@ class WeightCompressor:
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls) and "__dataclass_params__" not in vars(cls):
             raise CompressionError(
-                f"No file holds what {cls.__qualname__}.__init__ takes. Delete it, and make the "
-                "hyperparameters fields of a frozen dataclass."
+                f"{cls.__qualname__} has an __init__: use the fields of a frozen dataclass instead."
             )
         if "name" not in vars(cls):
             cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
@@ -327,7 +326,8 @@ class Chain(WeightCompressor):
 
     def _check_packs_params(self, first: Variables, info: WeightInfo) -> None:
         """Refuses a first link whose file is the same whatever later links make of its params."""
-        packed = self._first.compress(first, info)
+        tensors = Variables(*({k: tf.constant(x) for k, x in part.items()} for part in first))
+        packed = self._first.compress(tensors, info)
         if (hidden := first.params.keys() - packed.keys()) or not first.params:
             raise CompressionError(
                 f"{self._first.name} cannot come before {self._rest.name} for {info.path}: it "

@@ -209,7 +209,9 @@ def test_a_single_array_is_no_calibration_data(model):
 
 
 def test_an_algorithm_with_hyperparameters_that_are_no_fields():
-    with pytest.raises(kwc.CompressionError, match="fields of a frozen dataclass"):
+    with pytest.raises(
+        kwc.CompressionError, match="Hidden has an __init__: use the fields of a frozen"
+    ):
 
         class Hidden(WeightCompressor):
             def __init__(self, scale):
