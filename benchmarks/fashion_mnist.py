@@ -35,7 +35,8 @@ def curves(paths: list[str]) -> pd.DataFrame:
 
 def others() -> pd.DataFrame:
     """Returns accuracy and bytes of other systems, those of three seeds as means."""
-    means = pd.read_csv(FOLDER / "tfmot.csv").groupby(["system", "arch", "weight"])
+    trials = pd.read_csv(FOLDER / "tfmot.csv")
+    means = trials.groupby(["system", "arch", "weight", "learning_rate"])
     points = means[["file_bytes", "accuracy"]].mean().reset_index()
     single = pd.read_csv(FOLDER / "peers.csv")
     single["system"] += ", one seed"
