@@ -148,6 +148,7 @@ def test_a_folder_is_chosen_among_folders(tmp_path):
         ({"objective": "beauty"}, "no objective 'beauty'; it is one of size, latency, memory"),
         ({"objective": "size", "route": "int8"}, "route=int8 leaves no choice"),
         ({"name": "other.kwc", "route": "int8"}, r"int8 to tflite writes no \.kwc file"),
+        ({"name": "other.keras", "route": "int8"}, r"int8 to tflite writes no \.keras file"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(options, message, tmp_path):

@@ -23,6 +23,13 @@ AUTO = "auto"
 _DENSE = {"tflite": "float32", "saved_model": "float32", "keras": "keras"}
 # Keras can save more models as a folder than as a file.
 _SUFFIXES = {"tflite": ".tflite", "saved_model": "", "keras": ""}
+_TELLING = {
+    ".tflite": "tflite",
+    ".keras": "keras",
+    ".h5": "keras",
+    artifact.SUFFIX: "a packed file",
+}
+"""What a suffix promises: a target, or an artifact that also holds one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +123,9 @@ class Route:
                 f"The route {self.name} writes a {self.suffix} file; call it {name}, not "
                 f"{path.name}."
             )
-        if not self.suffix and path.suffix == artifact.SUFFIX:
+        if not self.suffix and _TELLING.get(path.suffix, self.to) != self.to:
             raise ExportError(
-                f"The route {self.name} to {self.to} writes no {artifact.SUFFIX} file, which "
+                f"The route {self.name} to {self.to} writes no {path.suffix} file, which "
                 f"{path.name} would be; give it another suffix."
             )
 
