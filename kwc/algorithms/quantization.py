@@ -38,8 +38,7 @@ class Quantization(WeightCompressor):
     def check(self, info: WeightInfo) -> None:
         if self.bits not in range(2, 9):
             raise CompressionError(
-                f"Quantization(bits={self.bits}) cannot be for {info.path}: a whole number from 2 "
-                "to 8."
+                f"{self} cannot be for {info.path}: bits must be a whole number from 2 to 8."
             )
 
     def init(self, weight, info, step, statistics) -> Variables:
