@@ -141,14 +141,19 @@ def main(arguments: list[str]) -> None:
     splits = {split: read(split) for split in ("train", "validation", "test")}
     done = finished()
     for seed, arch in itertools.product(_SEED.value, _ARCH.value):
+        given = itertools.product(_WEIGHT.value, _SYSTEM.value)
+        settings = (
+            (system, arch, weight, _RATE.value or LEARNING_RATE[system], seed)
+            for weight, system in given
+        )
+        missing = [s for s in settings if tuple(map(str, s)) not in done]
+        if not missing:
+            continue
         keras.utils.set_random_seed(seed)
         dense = build(arch)
         fit(dense, splits["train"], DENSE_LEARNING_RATE, EPOCHS[arch])
-        for weight, system in itertools.product(_WEIGHT.value, _SYSTEM.value):
-            rate = _RATE.value or LEARNING_RATE[system]
-            trial = dict(zip(KEY, (system, arch, weight, rate, seed), strict=True))
-            if tuple(map(str, trial.values())) in done:
-                continue
+        for setting in missing:
+            trial = dict(zip(KEY, setting, strict=True))
             keras.utils.set_random_seed(seed)
             start = time.perf_counter()
             compressed = compress(trial, dense, splits["train"])
