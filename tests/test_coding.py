@@ -110,6 +110,7 @@ def test_every_bit_width_packs_and_unpacks(width):
 def test_rice_round_trips_and_keeps_its_bound_on_quotients(values):
     values = np.array(values, np.uint64)
     parameter = bits.rice_parameter(values)
+    assert len(bits.rice(values, parameter)) == bits.rice_bytes(values)
     reader = bits.Reader(bits.rice(values, parameter))
     np.testing.assert_array_equal(bits.read_rice(reader, len(values), parameter), values)
     reader.end()
@@ -159,6 +160,24 @@ def test_sixteen_symbols_of_a_short_array_cost_less_than_twenty_bytes_of_table()
     table = frequencies.best_table(symbols.astype(np.uint64), counts)
     assert len(table.to_bytes()) < 20
     assert len(coding.CODERS["ans"].encode(array)) < entropy_bytes(array) + 20
+
+
+@fast
+@given(counted=st.dictionaries(st.integers(0, 300), st.integers(1, 500), min_size=2))
+def test_no_table_and_its_code_are_shorter_than_the_least(counted):
+    symbols = np.array(sorted(counted), np.uint64)
+    counts = np.array([counted[int(s)] for s in symbols])
+    symbols -= symbols[0]
+    table = frequencies.best_table(symbols, counts)
+    frequency = table.frequencies()[np.searchsorted(table.symbols, symbols)]
+    code = counts @ (frequencies.PRECISION - np.log2(frequency)) / 8
+    assert frequencies.least_bytes(symbols, counts) <= len(table.to_bytes()) + code + 1e-6
+
+
+def test_ans_leaves_noise_alone():
+    noise = np.random.default_rng(0).integers(0, 256, 200, np.uint8)
+    assert coding.CODERS["ans"].encode(noise) is None
+    assert coding.CODERS["ans"].encode(noise >> 1) is not None
 
 
 def test_ans_skips_unused_symbols_between_used_ones():

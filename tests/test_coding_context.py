@@ -50,6 +50,15 @@ def test_the_most_frequent_value_is_the_centre_of_indices():
     assert len(code) < 1.01 * entropy_bytes(array) + 20
 
 
+def test_it_gives_exponents_up_unless_columns_differ():
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(300, 100))
+    scales = np.exp(rng.normal(size=100))
+    assert CONTEXT.encode(np.frexp(weights)[1]) is None
+    exponents = np.frexp(weights * scales)[1]
+    assert len(CONTEXT.encode(exponents)) < 0.9 * entropy_bytes(exponents)
+
+
 def test_it_refuses_wide_ranges_and_floats():
     assert CONTEXT.encode(np.array([0, 32768], np.int32)) is not None
     assert CONTEXT.encode(np.array([0, 32769], np.int32)) is None

@@ -16,7 +16,14 @@ import numpy as np
 from kwc.coding import bits
 from kwc.coding.dtypes import add_minimum, limits, pattern_dtype, subtract_minimum, to_patterns
 from kwc.coding.errors import CodingError
-from kwc.coding.frequencies import MAX_SYMBOLS, Table, best_table, occurrences, read_table
+from kwc.coding.frequencies import (
+    MAX_SYMBOLS,
+    Table,
+    best_table,
+    least_bytes,
+    occurrences,
+    read_table,
+)
 
 _WORD = np.dtype("<u4")
 _SAMPLE = 1 << 12
@@ -28,12 +35,12 @@ class Ans:
     name = "ans"
 
     def encode(self, array: np.ndarray) -> bytes | None:
-        """Returns the minimum, the frequency table and the stream."""
+        """Returns the minimum, the frequency table and the stream; None if raw bytes are fewer."""
         if array.size < 2:
             return None
         minimum, distances = subtract_minimum(to_patterns(array), array.dtype)
         counted = _count(distances)
-        if counted is None:
+        if counted is None or least_bytes(*counted) >= array.nbytes:
             return None
         table = best_table(*counted)
         coder, model = constriction.stream.stack.AnsCoder(), _model(table)

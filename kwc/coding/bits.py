@@ -127,11 +127,28 @@ def rice_parameter(values: np.ndarray) -> int:
     Args:
         values: uint64.
     """
+    return _shortest_rice(values)[0]
+
+
+def rice_bytes(values: np.ndarray) -> int:
+    """Returns the length of the shortest Rice code of unsigned integers (uint64)."""
+    return packed_bytes(_shortest_rice(values)[1], 1)
+
+
+def _shortest_rice(values: np.ndarray) -> tuple[int, int]:
+    """Returns the best parameter and the bits that the code takes with it."""
     if not values.any():
-        return ALL_ZERO
-    parameters = np.arange(int(values.max()).bit_length())
-    quotients = [(values >> np.uint64(k)).sum(dtype=np.float64) for k in parameters]
-    return int(np.argmin(quotients + values.size * parameters))
+        return ALL_ZERO, 0
+    # A bit more in each remainder takes ever less from the quotients: there is one minimum.
+    parameter, length = 0, _rice_bits(values, 0)
+    while (next_length := _rice_bits(values, parameter + 1)) < length:
+        parameter, length = parameter + 1, next_length
+    return parameter, int(length)
+
+
+def _rice_bits(values: np.ndarray, parameter: int) -> float:
+    quotients = (values >> np.uint64(parameter)).sum(dtype=np.float64)
+    return quotients + values.size * (1 + parameter)
 
 
 def rice(values: np.ndarray, parameter: int) -> bytes:

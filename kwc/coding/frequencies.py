@@ -58,9 +58,7 @@ class Table(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """Returns the alphabet size, the code parameters, the symbols' gaps and the levels."""
-        gaps = np.diff(self.symbols) - np.uint64(1)
-        steps = np.diff(self.levels, prepend=0)
-        steps = np.where(steps >= 0, 2 * steps, -2 * steps - 1).astype(np.uint64)
+        gaps, steps = _gaps(self.symbols), _steps(self.levels)
         gap_parameter, step_parameter = bits.rice_parameter(gaps), bits.rice_parameter(steps)
         return b"".join(
             [
@@ -70,6 +68,16 @@ class Table(NamedTuple):
                 bits.rice(steps, step_parameter),
             ]
         )
+
+
+def _gaps(symbols: np.ndarray) -> np.ndarray:
+    return np.diff(symbols.astype(np.uint64)) - np.uint64(1)
+
+
+def _steps(levels: np.ndarray) -> np.ndarray:
+    """Returns uint64 [n], zigzag numbers."""
+    steps = np.diff(levels, prepend=0)
+    return np.where(steps >= 0, 2 * steps, -2 * steps - 1).astype(np.uint64)
 
 
 def read_table(reader: bits.Reader, count: int) -> Table:
@@ -108,27 +116,58 @@ def occurrences(values: np.ndarray) -> np.ndarray:
     return counts
 
 
+def least_bytes(symbols: np.ndarray, counts: np.ndarray) -> float:
+    """Returns fewer bytes than any table, and ideal code by it, take; see `best_table`.
+
+    Args:
+        symbols: integers [n], increasing from 0.
+        counts: int64 [n], positive.
+    """
+    entropy = counts @ np.log2(counts.sum() / counts)
+    return _alphabet_bytes(symbols) + float(entropy) / 8
+
+
 def best_table(symbols: np.ndarray, counts: np.ndarray) -> Table:
     """Returns the table with the least sum of its own bytes and the code lengths it gives.
+
+    Precisions are tried over the symbols that occur, and over their whole range.
 
     Args:
         symbols: uint64 [n], increasing from 0.
         counts: int64 [n], positive.
     """
-    return min(_candidates(symbols, counts), key=lambda table: _cost(table, symbols, counts))
-
-
-def _candidates(symbols: np.ndarray, counts: np.ndarray) -> Iterator[Table]:
-    """Yields tables of each precision, over the symbols that occur and over their whole range."""
-    alphabets = [(symbols, counts)]
+    tables = list(_tables(symbols, counts, slice(None), counts))
     whole_range = int(symbols[-1]) + 1
     if len(symbols) < whole_range <= min(counts.sum(), 4 * len(symbols), MAX_SYMBOLS):
         filled = np.full(whole_range, 0.5)
         filled[symbols] = counts
-        alphabets.append((np.arange(whole_range, dtype=np.uint64), filled))
-    for alphabet, weights in alphabets:
-        for mantissa in range(_MAX_MANTISSA + 1):
-            yield Table(alphabet, mantissa, _quantize(weights / weights.min(), mantissa))
+        everything = np.arange(whole_range, dtype=np.uint64)
+        tables += _tables(everything, filled, symbols.astype(np.intp), counts)
+    return min(tables, key=lambda pair: pair[0])[1]
+
+
+def _tables(
+    alphabet: np.ndarray, weights: np.ndarray, occurring: np.ndarray | slice, counts: np.ndarray
+) -> Iterator[tuple[float, Table]]:
+    """Yields tables of all precisions, each after the bits of itself and of what it codes.
+
+    Args:
+        alphabet: uint64 [n], the symbols.
+        weights: [n], positive, in proportion to frequencies.
+        occurring: the positions in the alphabet of symbols that occur.
+        counts: int64, how often each of these occurs.
+    """
+    relative = weights / weights.min()
+    bytes_without_levels = _alphabet_bytes(alphabet)
+    for mantissa in range(_MAX_MANTISSA + 1 if relative.max() > 1 else 1):
+        table = Table(alphabet, mantissa, _quantize(relative, mantissa))
+        code = float(counts @ (PRECISION - np.log2(table.frequencies()[occurring])))
+        yield 8 * (bytes_without_levels + bits.rice_bytes(_steps(table.levels))) + code, table
+
+
+def _alphabet_bytes(symbols: np.ndarray) -> int:
+    """Returns the bytes of a table without its levels."""
+    return len(bits.varint(len(symbols) - 2)) + 2 + bits.rice_bytes(_gaps(symbols))
 
 
 def _quantize(weights: np.ndarray, mantissa: int) -> np.ndarray:
@@ -140,9 +179,3 @@ def _quantize(weights: np.ndarray, mantissa: int) -> np.ndarray:
 
 def _levels(mantissa: int) -> int:
     return _MAX_EXPONENT + 1 << mantissa
-
-
-def _cost(table: Table, symbols: np.ndarray, counts: np.ndarray) -> float:
-    """Returns the bits of the table and of an ideal code by it for all counted elements."""
-    frequencies = table.frequencies()[np.searchsorted(table.symbols, symbols)]
-    return 8 * len(table.to_bytes()) + float(counts @ (PRECISION - np.log2(frequencies)))

@@ -28,7 +28,7 @@ class Context:
     name = "context"
 
     def encode(self, array: np.ndarray) -> bytes | None:
-        """Returns a header of a few bytes and the stream."""
+        """Returns a header of a few bytes and the stream; None where it would not be short."""
         if array.dtype.kind not in "biu" or not 0 < array.size < 2**31:
             return None
         found = _counted(array)

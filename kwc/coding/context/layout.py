@@ -1,5 +1,6 @@
 """Where the states of all contexts lie, and how an array is folded into three axes."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -63,10 +64,10 @@ class Scan(NamedTuple):
             number of slices between neighbours along each axis.
         """
         rows, end = [], SLICES
-        total = int(np.prod(self.sizes, dtype=object))
+        total = math.prod(self.sizes)
         for axes in _SLICED:
             lengths = [self.sizes[axis] for axis in axes]
-            count = int(np.prod(lengths, dtype=object))
+            count = math.prod(lengths)
             if min(lengths) > 1 and total // count >= LEAST_SLICE:
                 steps = [0, 0, 0]
                 steps[axes[-1]] = 1

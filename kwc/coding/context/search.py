@@ -24,6 +24,7 @@ from kwc.coding.context.header import (
 )
 from kwc.coding.context.layout import LEAST_SLICE, NO_GUIDE, ORDERS, value_dtype
 from kwc.coding.dtypes import subtract_minimum, to_patterns
+from kwc.coding.frequencies import least_bytes
 
 _WORK = 1 << 16
 """The elements and bits, together, on which folds, neighbours and orders are tried."""
@@ -34,14 +35,20 @@ _WHOLE = 1 << 19
 They depend on its size.
 """
 
+_ORDERLESS, _LEARNING = 1.02, 64
+"""A first code that is longer than this multiple of an order-0 code, and these bytes, is given up.
+
+Other folds, neighbours and rates gain less.
+"""
+
 _TRANSPOSED = ORDERS.index((1, 0, 2))
 _CORNER = 128
 _LEAST_PART = 4
 _MOST_ROWS = 1 << 10
 
 
-def best_code(array: np.ndarray, low: int, counts: np.ndarray) -> bytes:
-    """Returns header and stream.
+def best_code(array: np.ndarray, low: int, counts: np.ndarray) -> bytes | None:
+    """Returns header and stream, or None if the elements seem to have no order worth a context.
 
     Args:
         array: integers or bools.
@@ -60,9 +67,12 @@ def best_code(array: np.ndarray, low: int, counts: np.ndarray) -> bytes:
     bits = _entropy(counts[counts > 0])
     block, has_all_rows = _part(values, bits)
     cost = _cost_on(block)
+    tried = list(_folds(header, block, has_all_rows))
+    if min(cost(h)[0] for h in tried if h.fold == MATRIX or block.ndim < 2) > _hopeless(block):
+        return None
     # What wins by a little on a part may lose on the array, so there fewer deserve a closer look.
     folds, neighbours = (3, 2) if block is values else (2, 1)
-    headers = sorted(_folds(header, block, has_all_rows), key=cost)[:folds]
+    headers = sorted(tried, key=cost)[:folds]
     headers = sorted((s for h in headers for s in _smooths(h)), key=cost)[:neighbours]
     header = min((o for h in headers for o in _orders(h)), key=cost)
     header = min(_smooths(header), key=cost)
@@ -116,6 +126,14 @@ def _centre(counts: np.ndarray, low: int) -> int:
 def _entropy(counts: np.ndarray) -> float:
     """Returns the bits of all counted elements, if nothing is known of their order."""
     return float(counts @ np.log2(counts.sum() / counts))
+
+
+def _hopeless(block: np.ndarray) -> float:
+    """Returns the bytes from which on a first code will not become shorter than an order-0 code."""
+    symbols, counts = np.unique(block, return_counts=True)
+    if len(symbols) < 2:
+        return math.inf
+    return _ORDERLESS * least_bytes(symbols - symbols[0], counts) + _LEARNING
 
 
 def _part(values: np.ndarray, bits: float) -> tuple[np.ndarray, bool]:
