@@ -14,12 +14,13 @@ import tf_keras
 from absl import logging
 
 from kwc import artifact, paths, report
+from kwc import spec as kwc_spec
 from kwc.calibration import Calibration, Calibrator, as_calibration
 from kwc.compression import HANDLE, Compression, Entry
 from kwc.compressor import CompressionError, RefusedError, WeightCompressor, overrides
 from kwc.reparameterize import Reparameterization
 from kwc.schedules import Schedule
-from kwc.spec import Rule, Spec, SpecError
+from kwc.spec import Rule, Spec
 from kwc.traced import Seeds
 
 ASYNCHRONOUS = (
@@ -183,9 +184,7 @@ def _plan(
     """Decides how each weight is compressed; the model is not touched."""
     _check_compressible(model)
     weights = paths.weights(model)
-    if not isinstance(spec, Spec):
-        raise SpecError(f"kwc.compress takes kwc.Spec([...]), not {type(spec).__name__}.")
-    rules = _assign(spec, weights, model)
+    rules = _assign(kwc_spec.checked(spec), weights, model)
     strategy = getattr(weights[0].variable, "distribute_strategy", None)
     strategy = strategy or tf.distribute.get_strategy()
     _check_synchronous(strategy)

@@ -120,6 +120,19 @@ class Spec:
             )
 
 
+def checked(spec: Spec) -> Spec:
+    """Returns a spec as it is.
+
+    Raises:
+        SpecError: it is something else, such as its list of rules.
+    """
+    if not isinstance(spec, Spec):
+        raise SpecError(
+            f"A spec is kwc.Spec([...]), and in a gin file @spec.Spec(), not {type(spec).__name__}."
+        )
+    return spec
+
+
 def _listed(paths: Sequence[str], most: int = 20) -> str:
     rest = f" and {len(paths) - most} more" if len(paths) > most else ""
     return ", ".join(paths[:most]) + rest

@@ -25,6 +25,7 @@ from official.modeling import optimization
 
 from kwc import algorithms, artifact, paths, summaries
 from kwc import model as kwc_model
+from kwc import spec as kwc_spec
 from kwc.calibration import Calibration, ModelCalled
 from kwc.compressor import CompressionError
 from kwc.reparameterize import intercepted, swap_class
@@ -85,7 +86,7 @@ class CompressionTrainer(base_trainer.Trainer):
         **kwargs,
     ):
         artifact.check_preset(preset)
-        for rule in spec.rules:
+        for rule in kwc_spec.checked(spec).rules:
             if rule.compressor is not None:
                 algorithms.check_registered(rule.compressor)
         self.dense = dense

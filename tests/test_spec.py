@@ -4,7 +4,7 @@ import pytest
 
 from kwc.algorithms import Pruning, Quantization
 from kwc.compressor import CompressionError
-from kwc.spec import Rule, Spec, SpecError
+from kwc.spec import Rule, Spec, SpecError, checked
 
 PATHS = ["conv/kernel", "conv/bias", "dense/kernel", "dense/bias"]
 
@@ -76,6 +76,13 @@ def test_what_is_no_algorithm_is_refused(compressor):
 
 def test_rules_and_tuples_are_the_same():
     assert Spec([Rule(".*", None, True)]).rules == Spec([(".*", None, True)]).rules
+
+
+def test_a_list_of_rules_is_no_spec():
+    spec = Spec([(".*", None)])
+    assert checked(spec) is spec
+    with pytest.raises(SpecError, match=r"kwc\.Spec\(\[\.\.\.\]\).*not list"):
+        checked([(".*", None)])
 
 
 def test_a_spec_error_is_a_compression_error():

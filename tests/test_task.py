@@ -273,3 +273,8 @@ def test_quantization_aware_experiments_are_refused(images, tmp_path):
     with pytest.raises(CompressionError, match=r"quantization-aware.*without _qat"):
         run(params, "train_and_eval", tmp_path)
     assert not list(tmp_path.glob("ckpt-*"))
+
+
+def test_the_rules_alone_are_no_spec():
+    with pytest.raises(CompressionError, match=r"kwc\.Spec.*not list"):
+        kwc_task.CompressionTrainer(None, None, None, None, spec=[(".*", None)])
