@@ -150,6 +150,10 @@ class Compression:
         self._withdraw: Callable[[], None] = lambda: None
         self._class = type(model)
 
+    def __repr__(self) -> str:
+        compressed = len(self.reparameterizations)
+        return f"<Compression of {self.model.name!r}: {compressed} of {len(self.entries)} weights>"
+
     @property
     def reparameterizations(self) -> list[Reparameterization]:
         """The compressed weights; losslessly stored ones are not among them."""

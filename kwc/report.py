@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 from collections.abc import Iterator
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kwc import coding
 from kwc.artifact import Artifact, Sizes
 from kwc.compressor import WeightCompressor, WeightInfo, links
+
+_WIDEST = 1000
+"""Characters of a line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +69,10 @@ class WeightReport:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Every weight of a model, and the lengths of the written file if there is one."""
+    """Every weight of a model, and the lengths of the written file if there is one.
+
+    Printed, it is a table.
+    """
 
     weights: tuple[WeightReport, ...]
     sizes: Sizes | None = None
@@ -82,6 +90,9 @@ class Report:
         """Sum of the expected bits, or None where no algorithm estimates any."""
         known = [w.bits_estimated for w in self.weights if w.bits_estimated is not None]
         return sum(known) if known else None
+
+    def __str__(self) -> str:
+        return text(self.table())
 
     def table(self) -> Table:
         """Returns a table for a terminal, one row a weight and one for the total.
@@ -107,6 +118,13 @@ class Report:
         for cells in zip(*(cells for *_, cells in columns), strict=True):
             table.add_row(*map(Text, cells))
         return table
+
+
+def text(table: Table) -> str:
+    """Returns a table as lines of text, as wide as it takes."""
+    console = Console(file=io.StringIO(), width=_WIDEST)
+    console.print(table)
+    return console.file.getvalue().rstrip()
 
 
 def _text(value: float | None, form: str) -> str:

@@ -144,6 +144,18 @@ def test_a_plain_model_is_saved_as_it_is(tmp_path):
     assert {row.algorithm for row in report} == {"lossless"}
 
 
+def test_a_report_is_printed_as_a_table_and_a_handle_in_a_line(tmp_path):
+    model = trained("convolutional")
+    handle = kwc.compress(model, kwc.Spec(KERNELS))
+    report = kwc.save(model, tmp_path / "model.kwc")
+    rows = {line.split()[1]: line for line in str(report).splitlines() if len(line.split()) > 5}
+    for weight in report:
+        assert weight.algorithm in rows[weight.path]
+        assert f" {weight.written_bytes:,} " in rows[weight.path]
+    compressed = len(handle.reparameterizations)
+    assert f"{compressed} of {len(report.weights)} weights" in repr(handle)
+
+
 # Which weights
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from kwc.exports.candidates import Candidate
 from kwc.exports.proof import Proof
+from kwc.report import text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class WeightExport:
 
 @dataclasses.dataclass(frozen=True)
 class ExportReport:
-    """What was written, and its proof.
+    """What was written, and its proof. Printed, it is a table.
 
     Attributes:
         path: the file or folder.
@@ -59,6 +60,9 @@ class ExportReport:
 
     def __iter__(self) -> Iterator[WeightExport]:
         return iter(self.weights)
+
+    def __str__(self) -> str:
+        return text(self.table())
 
     def table(self) -> Table:
         """Returns a table for a terminal, one row for each compressed weight."""
