@@ -6,6 +6,7 @@ import os
 import pathlib
 import socket
 from collections.abc import Iterator
+from typing import IO
 
 from launch import layout
 from launch.errors import LaunchError
@@ -19,10 +20,10 @@ def hold(sweep_folder: pathlib.Path) -> Iterator[None]:
         sweep_folder: The folder; made when missing.
 
     Raises:
-        LaunchError: If another process holds the lock; the message names it.
+        LaunchError: If another process holds the lock, which the message names, or the folder
+            cannot be written to.
     """
-    sweep_folder.mkdir(parents=True, exist_ok=True)
-    with open(sweep_folder / layout.LOCK, "a+", encoding="utf-8") as file:
+    with _opened(sweep_folder) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -35,6 +36,16 @@ def hold(sweep_folder: pathlib.Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+def _opened(sweep_folder: pathlib.Path) -> IO[str]:
+    try:
+        sweep_folder.mkdir(parents=True, exist_ok=True)
+        return open(sweep_folder / layout.LOCK, "a+", encoding="utf-8")
+    except OSError as error:
+        raise LaunchError(
+            f"{error.strerror}: {error.filename}; give --runs a folder that can be written to"
+        ) from error
 
 
 def is_held(sweep_folder: pathlib.Path) -> bool:

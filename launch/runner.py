@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 from kwc import files
-from launch import executors, layout, lock, report, trials, worker
+from launch import executors, layout, report, trials, worker
 from launch.errors import LaunchError
 from launch.refresh import Refresher
 from launch.trials import State, Status, Trial
@@ -52,6 +52,8 @@ def run(
 ) -> None:
     """Runs the selected trials that are not done, then writes the whole report.
 
+    The caller holds the lock of the folder; see `launch.lock`.
+
     A trial that fails does not stop the others. The report is rewritten after a finished trial, as
     often as that costs a twentieth of the time.
 
@@ -66,24 +68,22 @@ def run(
         on_event: Told what happens to each trial.
 
     Raises:
-        LaunchError: If another launcher runs this sweep, the disk is full or read-only, or the
-            executor cannot go on.
+        LaunchError: If the disk is full or read-only, or the executor cannot go on.
     """
     try:
-        with lock.hold(sweep_folder):
-            files.write_atomically(sweep_folder / layout.SWEEP_CONFIG, sweep_text)
-            trials.save_table(sweep_folder, planned)
-            todo = to_run(selected, trials.read_statuses(sweep_folder, selected), retry_failed)
-            for trial in todo:
-                for leftover in (layout.RESULT, layout.ERROR):
-                    (sweep_folder / trial.id / leftover).unlink(missing_ok=True)
-            jobs = [executors.Job(t.id, sweep_folder / t.id, t.baseline) for t in todo]
-            refresh = Refresher(functools.partial(report.write, sweep_folder))
-            for event in executor.run(jobs, worker.TrialWork(run_trial)):
-                if event.state in ("done", "failed"):
-                    refresh()
-                on_event(event)
-            report.write(sweep_folder)
+        files.write_atomically(sweep_folder / layout.SWEEP_CONFIG, sweep_text)
+        trials.save_table(sweep_folder, planned)
+        todo = to_run(selected, trials.read_statuses(sweep_folder, selected), retry_failed)
+        for trial in todo:
+            for leftover in (layout.RESULT, layout.ERROR):
+                (sweep_folder / trial.id / leftover).unlink(missing_ok=True)
+        jobs = [executors.Job(t.id, sweep_folder / t.id, t.baseline) for t in todo]
+        refresh = Refresher(functools.partial(report.write, sweep_folder))
+        for event in executor.run(jobs, worker.TrialWork(run_trial)):
+            if event.state in ("done", "failed"):
+                refresh()
+            on_event(event)
+        report.write(sweep_folder)
     except OSError as error:
         code = worker.stopping_error(error)
         if code is None:

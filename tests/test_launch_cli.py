@@ -9,7 +9,7 @@ import pytest
 from launch_fakes import read_config, run_trial, write_files
 
 import launch
-from launch import cli
+from launch import cli, lock
 from launch.commands.sweep import run as sweep_run
 
 
@@ -151,7 +151,7 @@ import importlib.metadata, sys
 importlib.metadata.version = lambda name: "1.0"
 sys.path[:0] = {[str(pathlib.Path(__file__).parent), str(pathlib.Path(launch.__file__).parents[1])]}
 import launch_fakes
-from launch import cli
+from launch import cli, lock
 from launch.commands.sweep import run as sweep_run
 sweep_run.run_trial = launch_fakes.run_trial
 sweep_run.check_trial = lambda config: None
@@ -174,3 +174,21 @@ def test_a_config_that_cannot_run_stops_the_sweep_before_it_starts(kwc, tmp_path
     assert status == 1
     assert "nothing was started: Quantization has no parameter bitz" in errors
     assert not list(tmp_path.glob("runs/*/*/log.txt"))
+
+
+def test_a_sweep_is_held_before_its_configs_are_checked(kwc, tmp_path, monkeypatch):
+    held = []
+    monkeypatch.setattr(
+        sweep_run, "check_trial", lambda config: held.append(lock.is_held(tmp_path / "runs/tiny"))
+    )
+    assert not lock.is_held(tmp_path / "runs/tiny")
+    kwc("run")
+    assert set(held) == {True}
+    assert not lock.is_held(tmp_path / "runs/tiny")
+
+
+def test_a_run_folder_that_cannot_be_made_is_an_error(kwc, tmp_path):
+    (tmp_path / "file").touch()
+    status, _, errors = kwc("run", "--runs=file")
+    assert status == 1
+    assert "give --runs a folder that can be written to" in errors

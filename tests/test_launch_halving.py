@@ -6,7 +6,7 @@ import json
 import pytest
 from launch_fakes import identity, plan, read_config, run_trial, write_files
 
-from launch import cli, grid, halving, layout, report, runner
+from launch import cli, grid, halving, layout, lock, report, runner
 from launch.commands.sweep import run as sweep_run
 from launch.errors import LaunchError
 from launch.executors.inline import InlineExecutor
@@ -46,7 +46,8 @@ def climb(sweep_file, folder):
 
 def run_one_rung(sweep_file, folder, run_trial=run_trial, **options):
     planned = climb(sweep_file, folder).trials
-    runner.run(folder, "", planned, planned, InlineExecutor(), run_trial, **options)
+    with lock.hold(folder):
+        runner.run(folder, "", planned, planned, InlineExecutor(), run_trial, **options)
 
 
 def pending(sweep_file, folder):
@@ -181,7 +182,8 @@ def test_architectures_are_judged_one_by_one(sweep_file, folder):
     sweep_file.write_text(text.replace(small, small.replace("small", "large")))
     planned = climb(sweep_file, folder).trials
     large = [trial for trial in planned if trial.axes["arch"] == "archs/large.gin"]
-    runner.run(folder, "", planned, large, InlineExecutor(), run_trial)
+    with lock.hold(folder):
+        runner.run(folder, "", planned, large, InlineExecutor(), run_trial)
     ladder = climb(sweep_file, folder)
     open_ = [t for t in ladder.trials if "STEPS = 100\n" in t.config]
     assert {trial.axes["arch"] for trial in open_} == {"archs/large.gin"}

@@ -51,9 +51,9 @@ class Recorder:
 
 def run(folder, trials, run_trial=run_trial, **options):
     events = []
-    runner.run(
-        folder, "", trials, trials, InlineExecutor(), run_trial, on_event=events.append, **options
-    )
+    options["on_event"] = events.append
+    with lock.hold(folder):
+        runner.run(folder, "", trials, trials, InlineExecutor(), run_trial, **options)
     return [event.state for event in events if event.state != "running"]
 
 
@@ -177,7 +177,7 @@ _SCRIPT = """
 import pathlib, sys, time
 sys.path[:0] = sys.argv[3:]
 from launch_fakes import plan, run_trial
-from launch import runner
+from launch import lock, runner
 from launch.executors.inline import InlineExecutor
 trials = plan(pathlib.Path(sys.argv[1]))
 
@@ -187,7 +187,9 @@ def run_five(config, folder):
         time.sleep(600)
     run_trial(config, folder)
 
-runner.run(pathlib.Path(sys.argv[2]), "", trials, trials, InlineExecutor(), run_five)
+folder = pathlib.Path(sys.argv[2])
+with lock.hold(folder):
+    runner.run(folder, "", trials, trials, InlineExecutor(), run_five)
 """
 
 

@@ -157,6 +157,18 @@ def test_a_terminal_is_refreshed_until_the_run_ends(sweep, monkeypatch):
     assert next(terminal.happenings, None) is None
 
 
+def test_a_run_that_starts_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trials = plan(write_files(tmp_path))
+    folder = tmp_path / "runs" / "tiny"
+    with contextlib.ExitStack() as launcher:
+        launcher.enter_context(lock.hold(folder))
+        terminal = Terminal(monkeypatch, [lambda: save_table(folder, trials), launcher.close])
+        assert cli.main(["sweep", "watch", "sweep.gin"]) == 0
+    assert "10 pending" in terminal.text()
+    assert next(terminal.happenings, None) is None
+
+
 def test_ctrl_c_leaves(sweep, monkeypatch):
     folder, _ = sweep
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import rich.console
 
-from launch import executors, grid, halving, shared
+from launch import executors, grid, halving, lock, shared
 from launch.commands.sweep import common
 from launch.errors import LaunchError
 from launch.trials import State, Trial
@@ -87,7 +87,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     common.print_changes(console, plan)
     tried: set[str] = set()
-    with create_executor(arguments, plan.sweep, plan.mirror) as executor:
+    # From here on others see that the sweep runs: what starts up and is checked takes a while.
+    with (
+        lock.hold(plan.folder),
+        create_executor(arguments, plan.sweep, plan.mirror) as executor,
+    ):
         while todo:
             retry_failed = arguments.retry_failed and not tried
             execute(console, plan, todo, executor, retry_failed=retry_failed)
@@ -110,6 +114,8 @@ def execute(
     retry_failed: bool = False,
 ) -> None:
     """Runs trials of a plan, shows their progress and writes the report.
+
+    The caller holds the lock of the sweep's folder.
 
     Args:
         console: Where progress is shown.

@@ -6,7 +6,7 @@ import pathlib
 import shlex
 from typing import Any
 
-from launch import grid, identity, layout, shared, trials
+from launch import grid, identity, layout, lock, shared, trials
 from launch.commands.sweep import common, run
 from launch.errors import LaunchError
 from launch.gin_merge import find_file
@@ -76,6 +76,7 @@ class _Session:
         finished = [trial.axes for trial in self._workspace.finished(chosen)]
         known, self._others = self.curves.split(self._workspace.earlier())
         more, _ = self.curves.split(finished)
+        self.folder = self._workspace.folder
         self.start = self.plan([*known, *more]) if known or more else None
 
     def plan(self, grids: curves.Grids) -> common.Plan:
@@ -110,7 +111,7 @@ def _search(arguments: argparse.Namespace) -> int:
         )
     console, session = common.console(), _Session(arguments)
     plan = session.start
-    with run.create_executor(arguments, session.sweep) as executor:
+    with lock.hold(session.folder), run.create_executor(arguments, session.sweep) as executor:
         for _ in range(arguments.trials):
             asked = session.curves.ask(arguments.trials, arguments.sampler, arguments.seed)
             if not asked:
