@@ -67,10 +67,8 @@ class WeightInfo:
     @property
     def matrix_shape(self) -> tuple[int, int]:
         """`(rows, columns)`: the products of the input and of the output dimensions."""
-        return (
-            kwc_ops.size([self.shape[axis] for axis in self.input_axes]),
-            kwc_ops.size([self.shape[axis] for axis in self.output_axes]),
-        )
+        rows, columns = self.input_axes, self.output_axes
+        return tuple(kwc_ops.size([self.shape[axis] for axis in axes]) for axes in (rows, columns))
 
 
 class Variables(NamedTuple):
@@ -83,6 +81,10 @@ class Variables(NamedTuple):
 
     params: Mapping[str, Any] = {}
     state: Mapping[str, Any] = {}
+
+    def as_tensors(self) -> Variables:
+        """Returns the same with a tensor in place of each array or variable."""
+        return Variables(*({k: tf.convert_to_tensor(x) for k, x in part.items()} for part in self))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,8 +328,7 @@ class Chain(WeightCompressor):
 
     def _check_packs_params(self, first: Variables, info: WeightInfo) -> None:
         """Refuses a first link whose file is the same whatever later links make of its params."""
-        tensors = Variables(*({k: tf.constant(x) for k, x in part.items()} for part in first))
-        packed = self._first.compress(tensors, info)
+        packed = self._first.compress(first.as_tensors(), info)
         if (hidden := first.params.keys() - packed.keys()) or not first.params:
             raise CompressionError(
                 f"{self._first.name} cannot come before {self._rest.name} for {info.path}: it "
@@ -373,8 +374,7 @@ class Chain(WeightCompressor):
         return Variables(params, state)
 
     def compress(self, v: Variables, info: WeightInfo) -> dict[str, np.ndarray]:
-        tensors = Variables(*({k: tf.convert_to_tensor(x) for k, x in part.items()} for part in v))
-        projected = self._projected(tensors, info, False, np.zeros(2, np.int32)).params
+        projected = self._projected(v.as_tensors(), info, False, np.zeros(2, np.int32)).params
         params = {name: np.asarray(value) for name, value in projected.items()}
         own = self._first.compress(self._outer(v, params), info)
         packed = {name: array for name, array in own.items() if name not in params}
