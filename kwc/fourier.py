@@ -35,6 +35,9 @@ class FourierLatents(WeightCompressor):
         step: initial step, as a multiple of the root mean square of the weight.
         step_rate: multiple of the optimizer's learning rate for the logarithms of the steps.
         freeze: fraction of the training after which a latent that is zero stays zero; 1 for never.
+        settle: fraction of the training after which steps stay, at values that can be stored; no
+            later than `freeze`. Until then they are exact. With 1 they are ones that can be stored
+            all the time, and never stay.
     """
 
     file_fields: ClassVar = ()
@@ -42,12 +45,14 @@ class FourierLatents(WeightCompressor):
     step: float = 0.5
     step_rate: float = 6.0
     freeze: float = 1.0
+    settle: float = 0.5
 
     def check(self, info: WeightInfo) -> None:
         given = [x for x in dataclasses.astuple(self) if x is not None]
-        if given and (min(given) <= 0 or self.freeze > 1):
+        if given and (min(given) <= 0 or max(self.settle, self.freeze) > 1):
             raise CompressionError(
-                f"{self} cannot be for {info.path}: all of these are above 0, freeze at most 1."
+                f"{self} cannot be for {info.path}: all of these are above 0, settle and freeze at "
+                "most 1."
             )
 
     def param_shapes(self, info: WeightInfo) -> dict[str, tuple[int, ...]]:
@@ -61,20 +66,33 @@ class FourierLatents(WeightCompressor):
         scale = math.sqrt(np.mean(np.square(values))) or _STEP_OF_ZEROS / self.step
         log_step = np.full([groups(info), 1], math.log(self.step * scale), np.float32)
         params = {"latents": values.reshape(info.shape), "log_step": log_step}
-        return Variables(params, {"keep": np.ones(values.shape, bool)} if self.freeze < 1 else {})
+        state = {}
+        if self.settle < 1:
+            state["settled"] = np.bool_(step.total == 0)
+        if self.freeze < 1:
+            state["keep"] = np.ones(values.shape, bool)
+        return Variables(params, state)
 
     def project(self, v, info, training, seed):
-        quantized = latents.quantize(grouped(v.params["latents"], info), v.params["log_step"])
+        log_step = v.params["log_step"]
+        steps = latents.training_steps(log_step, v.state.get("settled"), training)
+        quantized = latents.quantize(grouped(v.params["latents"], info), log_step, steps)
         if "keep" in v.state:
             quantized = tf.where(v.state["keep"], quantized, 0.0)
         return tf.reshape(_inverse(kwc_ops.TensorFlowOps, quantized, info), info.shape)
 
     def update(self, v, info, step, gradients) -> Variables:
-        if "keep" not in v.state:
-            return v
-        values, log_step = grouped(v.params["latents"], info), v.params["log_step"]
-        keep = latents.kept(v.state["keep"], values, log_step, self.freeze, step)
-        return Variables(v.params, {"keep": keep})
+        params, state = dict(v.params), dict(v.state)
+        if "settled" in state:
+            params["log_step"], state["settled"] = latents.settle(
+                params["log_step"], state["settled"], min(self.settle, self.freeze), step
+            )
+        if "keep" in state:
+            values = grouped(params["latents"], info)
+            state["keep"] = latents.kept(
+                state["keep"], values, params["log_step"], self.freeze, step
+            )
+        return Variables(params, state)
 
     def compress(self, v, info):
         values = grouped(v.params["latents"], info)

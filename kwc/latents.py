@@ -78,7 +78,55 @@ def learned_steps(log_step: tf.Tensor) -> tf.Tensor:
     return stored(log_step)
 
 
-def quantize(latents: tf.Tensor, log_step: tf.Tensor) -> tf.Tensor:
+def training_steps(
+    log_step: tf.Tensor, settled: tf.Tensor | None, training: bool | tf.Tensor | None
+) -> tf.Tensor:
+    """Returns the steps that a forward pass rounds by, without a gradient.
+
+    Where a step crosses from one value that can be stored to the next, by 9 %, all latents near
+    half a step change at once, and training swings to and fro. So it goes by exact steps until
+    they settle; see `settle`.
+
+    Args:
+        log_step: float32 tensor of any shape, the natural logarithms that are trained.
+        settled: bool scalar tensor; None if they are from the start.
+        training: whether the model trains.
+    """
+    if settled is None or training is None or training is False:
+        return learned_steps(log_step)
+    is_exact = tf.logical_and(training, tf.logical_not(settled))
+    return _training_steps()(log_step, is_exact)
+
+
+@functools.cache
+def _training_steps():
+    def training_steps(log_step, is_exact):
+        return tf.where(is_exact, tf.exp(log_step), learned_steps(log_step))
+
+    return kwc_ops.shared(training_steps, tf.float32, tf.TensorSpec([], tf.bool))
+
+
+def settle(
+    log_step: tf.Tensor, settled: tf.Tensor, fraction: float, step: Step
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns steps and whether they are settled, after an optimizer step.
+
+    From a fraction of the training on they stay at the values that can be stored.
+
+    Args:
+        log_step: float32 tensor of any shape, the natural logarithms that are trained.
+        settled: bool scalar tensor.
+        fraction: of the training, in (0, 1).
+        step: the optimizer step.
+    """
+    if step.total == 0:
+        return log_step, settled
+    settled = tf.logical_or(settled, step.index >= math.ceil(fraction * step.total))
+    stored = exponents(log_step) * (math.log(2) / STEPS_PER_OCTAVE)
+    return tf.where(settled, stored, log_step), settled
+
+
+def quantize(latents: tf.Tensor, log_step: tf.Tensor, steps: tf.Tensor | None = None) -> tf.Tensor:
     """Returns `step * round(latents / step)`, rounded straight through in latents and steps.
 
     The gradient is that of `round_through` and `learned_steps`: a latent takes it as it comes, the
@@ -87,11 +135,14 @@ def quantize(latents: tf.Tensor, log_step: tf.Tensor) -> tf.Tensor:
     Args:
         latents: float32 tensor [groups, n].
         log_step: natural logarithms of the steps, float32 [groups, 1].
+        steps: what to round by, see `training_steps`; the steps that can be stored if None.
     """
+    if steps is None:
+        steps = learned_steps(log_step)
 
     @tf.custom_gradient
     def quantized(latents, log_step):
-        value = _quantized()(latents, log_step)
+        value = _quantized()(latents, steps)
         value.set_shape(latents.shape)
 
         def gradient(upstream):
@@ -104,8 +155,7 @@ def quantize(latents: tf.Tensor, log_step: tf.Tensor) -> tf.Tensor:
 
 @functools.cache
 def _quantized():
-    def quantized(latents, log_step):
-        steps = learned_steps(log_step)
+    def quantized(latents, steps):
         return tf.round(latents / steps) * steps
 
     return kwc_ops.shared(quantized, tf.float32, tf.float32)

@@ -127,6 +127,23 @@ def test_the_file_has_the_levels_and_a_byte_for_the_step():
     assert packed["exponent"].tolist() == [-8]
 
 
+def test_the_step_is_exact_until_it_settles():
+    """From half of the training on a step of 1.04 is 1; the level of 0.51 was 0, and becomes 1."""
+    compressor = EntropyConstrained(settle=0.5)
+    v = compressor.init(np.ones([2, 2], np.float32), MATRIX, Step(0, 4), {})
+    own = {"weight": tf.constant([[0.51, 1.0], [2.0, -3.0]]), "log_step": tf.constant(0.04)}
+    v = Variables(v.params | own, v.state)
+    exact = math.exp(0.04)
+    for index in (1, 2):
+        weight = compressor.project(v, MATRIX, True, SEED)
+        np.testing.assert_allclose(np.ravel(weight), np.multiply([0, 1, 2, -3], exact), rtol=1e-6)
+        np.testing.assert_array_equal(np.ravel(compressor.project(v, MATRIX, False, SEED))[0], 1)
+        v = compressor.update(v, MATRIX, Step(tf.constant(index, tf.int64), 4), {})
+    assert v.params["log_step"] == 0.0
+    weight = compressor.project(v, MATRIX, True, SEED)
+    np.testing.assert_array_equal(np.ravel(weight), [1, 1, 2, -3])
+
+
 def test_params_learn_at_the_rates_of_the_hyperparameters():
     rates = EntropyConstrained(step_rate=2.0, prior_rate=5.0).learning_rates(BIAS)
     assert rates == {"log_step": 2.0, "logit": 5.0, "tail_logit": 5.0}
@@ -134,8 +151,9 @@ def test_params_learn_at_the_rates_of_the_hyperparameters():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"step": 0.0}, {"step_rate": -1.0}, {"prior_rate": 0.0}, {"freeze": 1.5}]
+    "wrong",
+    [{"step": 0.0}, {"step_rate": -1.0}, {"prior_rate": 0.0}, {"freeze": 1.5}, {"settle": 1.5}],
 )
 def test_hyperparameters_out_of_range_are_refused(wrong):
-    with pytest.raises(CompressionError, match=r"dense/kernel: all four are above 0"):
+    with pytest.raises(CompressionError, match=r"dense/kernel: all of these are above 0"):
         EntropyConstrained(**wrong).check(MATRIX)

@@ -81,9 +81,11 @@ def test_a_weight_of_zeros_has_a_step_to_move_by():
     assert np.all(np.isfinite(v.params["log_scale"]))
 
 
-@pytest.mark.parametrize("wrong", [{"step_rate": 0.0}, {"freeze": 0.0}, {"freeze": 1.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"step_rate": 0.0}, {"freeze": 0.0}, {"freeze": 1.5}, {"settle": 1.5}]
+)
 def test_hyperparameters_out_of_range_are_refused(wrong):
-    with pytest.raises(CompressionError, match="above 0, freeze at most 1"):
+    with pytest.raises(CompressionError, match="above 0, settle and freeze at most 1"):
         EPR(**wrong).check(ROW)
 
 
@@ -106,9 +108,43 @@ def test_from_the_freeze_on_zero_latents_stay():
     assert compressor.compress(v, ROW)["levels"].ravel().tolist() == [0, 0, 0, -5]
 
 
-def test_without_a_freeze_there_is_no_state():
-    v = EPR().init(np.ones([4, 1], np.float32), ROW, Step(0, 4), {})
-    assert EPR().update(v, ROW, Step(tf.constant(2, tf.int64), 4), {}).state == {}
+def test_steps_are_exact_until_they_settle():
+    """From half of the training on a step of 1.04 is 1; the level of 0.51 was 0, and becomes 1."""
+    compressor = EPR(settle=0.5)
+    v = compressor.init(np.float32([[0.51], [1], [2], [-3]]), ROW, Step(0, 4), {})
+    v = Variables(v.params | {"log_step": tf.constant([[0.04]])}, v.state)
+    for index in (1, 2):
+        weight = compressor.project(v, ROW, True, SEED)
+        expected = np.multiply([0, 1, 2, -3], np.exp(0.04))
+        np.testing.assert_allclose(np.ravel(weight), expected, rtol=1e-6)
+        assert np.ravel(compressor.project(v, ROW, False, SEED)).tolist() == [1, 1, 2, -3]
+        assert compressor.compress(v, ROW)["levels"].ravel().tolist() == [1, 1, 2, -3]
+        v = compressor.update(v, ROW, Step(tf.constant(index, tf.int64), 4), {})
+    np.testing.assert_array_equal(v.params["log_step"], [[0]])
+    moved = Variables(v.params | {"log_step": tf.constant([[0.003]])}, v.state)
+    v = compressor.update(moved, ROW, Step(tf.constant(3, tf.int64), 4), {})
+    np.testing.assert_array_equal(v.params["log_step"], [[0]])
+    assert np.ravel(compressor.project(v, ROW, True, SEED)).tolist() == [1, 1, 2, -3]
+
+
+@pytest.mark.parametrize("freeze", [0.25, 1.0])
+def test_steps_settle_no_later_than_zeros_freeze(freeze):
+    compressor = EPR(settle=0.75, freeze=freeze)
+    v = compressor.init(np.ones([4, 1], np.float32), ROW, Step(0, 4), {})
+    v = compressor.update(v, ROW, Step(tf.constant(1, tf.int64), 4), {})
+    assert bool(v.state["settled"]) == (freeze == 0.25)
+
+
+def test_steps_of_a_training_without_end_are_settled():
+    v = EPR().init(np.ones([4, 1], np.float32), ROW, Step(0, 0), {})
+    v = Variables(v.params | {"log_step": tf.constant([[0.04]])}, v.state)
+    assert np.ravel(EPR().project(v, ROW, True, SEED)).tolist() == [1, 1, 1, 1]
+
+
+def test_without_a_freeze_and_settled_steps_there_is_no_state():
+    compressor = EPR(settle=1.0)
+    v = compressor.init(np.ones([4, 1], np.float32), ROW, Step(0, 4), {})
+    assert compressor.update(v, ROW, Step(tf.constant(2, tf.int64), 4), {}).state == {}
 
 
 def test_the_rate_makes_the_file_smaller_and_foretells_its_bytes(tmp_path):

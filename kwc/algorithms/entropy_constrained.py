@@ -36,6 +36,9 @@ class EntropyConstrained(WeightCompressor):
         step_rate: multiple of the optimizer's learning rate for the logarithm of the step.
         prior_rate: multiple of it for the prior; a fast one empties rows and columns too soon.
         freeze: fraction of the training after which a zero stays zero; 1 for never.
+        settle: fraction of the training after which the step stays, at a value that can be stored;
+            no later than `freeze`. Until then it is exact. With 1 it is one that can be stored all
+            the time, and never stays.
     """
 
     file_fields: ClassVar = ()
@@ -44,12 +47,14 @@ class EntropyConstrained(WeightCompressor):
     step_rate: float = 1.0
     prior_rate: float = 3.0
     freeze: float = 0.85
+    settle: float = 0.5
 
     def check(self, info: WeightInfo) -> None:
         given = [x for x in dataclasses.astuple(self) if x is not None]
-        if given and (min(given) <= 0 or self.freeze > 1):
+        if given and (min(given) <= 0 or max(self.freeze, self.settle) > 1):
             raise CompressionError(
-                f"{self} cannot be for {info.path}: all four are above 0, and freeze is at most 1."
+                f"{self} cannot be for {info.path}: all of these are above 0, freeze and settle at "
+                "most 1."
             )
 
     def param_shapes(self, info: WeightInfo) -> dict[str, tuple[int, ...]]:
@@ -63,10 +68,14 @@ class EntropyConstrained(WeightCompressor):
         scale = max(float(np.sqrt(np.mean(np.square(weight)))), _LEAST_SCALE)
         params = {name: np.zeros(s, np.float32) for name, s in self.param_shapes(info).items()}
         params |= {"weight": weight, "log_step": np.float32(math.log(self.step * scale))}
-        return Variables(params, {"keep": np.ones(info.shape, bool)})
+        state = {"keep": np.ones(info.shape, bool)}
+        if self.settle < 1:
+            state["settled"] = np.bool_(step.total == 0)
+        return Variables(params, state)
 
     def project(self, v, info, training, seed):
-        weight = _decode(v.params["weight"], v.params["log_step"], v.state["keep"])
+        step = latents.training_steps(v.params["log_step"], v.state.get("settled"), training)
+        weight = _decode(v.params["weight"], v.params["log_step"], step, v.state["keep"])
         weight.set_shape(info.shape)
         return weight
 
@@ -75,16 +84,22 @@ class EntropyConstrained(WeightCompressor):
         rows, columns = tf.zeros(matrix.shape[0]), tf.zeros(matrix.shape[1])
         rows = v.params["logit"] + v.params.get("row_logits", rows)
         columns = v.params.get("column_logits", columns)
-        return _bits(matrix, v.params["log_step"], rows, columns, v.params["tail_logit"])
+        step = latents.training_steps(v.params["log_step"], v.state.get("settled"), True)
+        return _bits(matrix, v.params["log_step"], step, rows, columns, v.params["tail_logit"])
 
     def learning_rates(self, info: WeightInfo) -> dict[str, float]:
         priors = self.param_shapes(info).keys() - {"weight", "log_step"}
         return {"log_step": self.step_rate} | dict.fromkeys(sorted(priors), self.prior_rate)
 
     def update(self, v, info, step, gradients) -> Variables:
-        weight, log_step = v.params["weight"], v.params["log_step"]
-        keep = latents.kept(v.state["keep"], weight, log_step, self.freeze, step)
-        return Variables(v.params, {"keep": keep})
+        params, state = dict(v.params), dict(v.state)
+        if "settled" in state:
+            params["log_step"], state["settled"] = latents.settle(
+                params["log_step"], state["settled"], min(self.settle, self.freeze), step
+            )
+        weight, log_step = params["weight"], params["log_step"]
+        state["keep"] = latents.kept(state["keep"], weight, log_step, self.freeze, step)
+        return Variables(params, state)
 
     def compress(self, v, info):
         log_step = tf.convert_to_tensor(v.params["log_step"])
@@ -101,29 +116,31 @@ def _levels(weight, step):
     return tf.round(weight / step)
 
 
-def _decode(weight, log_step, keep):
+def _decode(weight, log_step, step, keep):
     """Returns the weight in whole steps; rounding passes the gradient through to the weight.
 
     Args:
         weight: float32 tensor.
-        log_step: float32 scalar tensor.
+        log_step: float32 scalar tensor, which the gradient goes to.
+        step: float32 scalar tensor; see `kwc.latents.training_steps`.
         keep: bool tensor, false where the result is 0 whatever the weight is.
     """
 
     @tf.custom_gradient
     def decode(weight, log_step):
-        decoded = _decoded()(weight, latents.learned_steps(log_step), keep)
+        decoded = _decoded()(weight, step, keep)
         return decoded, lambda upstream: _decoded_gradient()(weight, decoded, keep, upstream)
 
     return decode(weight, log_step)
 
 
-def _bits(matrix, log_step, rows, columns, tail):
+def _bits(matrix, log_step, step, rows, columns, tail):
     """Returns the expected bits of a weight's levels, a float32 scalar.
 
     Args:
         matrix: float32 tensor [rows, columns], the weight.
-        log_step: float32 scalar tensor.
+        log_step: float32 scalar tensor, which the gradient goes to.
+        step: float32 scalar tensor; see `kwc.latents.training_steps`.
         rows: float32 tensor [rows]: plus `columns`, the log odds that a level is not 0.
         columns: float32 tensor [columns].
         tail: float32 scalar tensor, the log odds that a magnitude is larger by one more.
@@ -131,7 +148,7 @@ def _bits(matrix, log_step, rows, columns, tail):
 
     @tf.custom_gradient
     def bits(matrix, log_step, *logits):
-        arguments = matrix, latents.learned_steps(log_step), *logits
+        arguments = matrix, step, *logits
 
         def gradient(upstream):
             gradients = _expected_gradient()(*arguments, upstream / math.log(2))

@@ -25,6 +25,7 @@ class EPR(fourier.FourierLatents):
         step: initial step, as a multiple of the root mean square of the weight.
         step_rate: multiple of the optimizer's learning rate for the logarithms of the steps.
         freeze: fraction of the training after which a latent that is zero stays zero; 1 for never.
+        settle: fraction of the training after which steps stay, at values that can be stored.
         scale_rate: the same for the logarithms of the densities' scales.
     """
 

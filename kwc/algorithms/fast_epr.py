@@ -19,6 +19,7 @@ class FastEPR(fourier.FourierLatents):
         step: initial step, as a multiple of the root mean square of the weight.
         step_rate: multiple of the optimizer's learning rate for the logarithms of the steps.
         freeze: fraction of the training after which a latent that is zero stays zero; 1 for never.
+        settle: fraction of the training after which steps stay, at values that can be stored.
         offset: added to magnitudes, in steps, so that the gradient at 0 is finite.
     """
 
