@@ -135,10 +135,8 @@ def quantize(latents: tf.Tensor, log_step: tf.Tensor, steps: tf.Tensor | None = 
     Args:
         latents: float32 tensor [groups, n].
         log_step: natural logarithms of the steps, float32 [groups, 1].
-        steps: what to round by, see `training_steps`; the steps that can be stored if None.
+        steps: what to round by, float32 [groups, 1]; see `training_steps`.
     """
-    if steps is None:
-        steps = learned_steps(log_step)
 
     @tf.custom_gradient
     def quantized(latents, log_step):

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kwc import latents
 from kwc.ops import NumpyOps, TensorFlowOps
+from kwc.schedules import Step
 
 EVERY = np.arange(-128, 128).astype(np.int8)
 
@@ -50,11 +51,30 @@ def test_rounding_passes_the_gradient_through():
     np.testing.assert_array_equal(tape.gradient(total, x), [0, 0, -4, 6])
 
 
+def test_steps_are_exact_in_training_until_they_settle():
+    log_step = tf.constant([[0.04]])
+    for settled, training in ((None, True), (True, True), (False, False), (False, None)):
+        settled = settled if settled is None else tf.constant(settled)
+        assert latents.training_steps(log_step, settled, training) == 1.0
+    for training in (True, tf.constant(True)):
+        steps = latents.training_steps(log_step, tf.constant(False), training)
+        np.testing.assert_allclose(steps, [[np.exp(0.04)]], rtol=1e-6)
+    assert latents.training_steps(log_step, tf.constant(False), tf.constant(False)) == 1.0
+
+
+@pytest.mark.parametrize(("index", "total", "expected"), [(1, 4, 0.04), (2, 4, 0.0), (2, 0, 0.04)])
+def test_steps_settle_at_a_fraction_of_the_training(index, total, expected):
+    step = Step(tf.constant(index, tf.int64), total)
+    log_step, settled = latents.settle(tf.constant([[0.04]]), tf.constant(False), 0.5, step)
+    np.testing.assert_allclose(log_step, [[expected]])
+    assert bool(settled) == (expected == 0.0)
+
+
 def test_a_step_takes_the_gradient_of_what_rounding_added():
     x = tf.Variable([[0.4, 0.6, -1.7, 2.0]])
     log_step = tf.Variable([[-np.log(2)]], dtype="float32")
     with tf.GradientTape() as tape:
-        weight = latents.quantize(x, log_step)
+        weight = latents.quantize(x, log_step, tf.exp(log_step))
         total = tf.reduce_sum(weight * [[1.0, 2.0, 3.0, 4.0]])
     np.testing.assert_array_equal(weight, [[0.5, 0.5, -1.5, 2.0]])
     by_latents, by_step = tape.gradient(total, [x, log_step])

@@ -96,13 +96,26 @@ def test_a_bias_has_no_slices():
     assert np.all(by_the_prior([1, 2, 3, 4], WeightInfo("bias", (4,)), step=1.0) == 0)
 
 
+def test_steps_settle():
+    compressor = LilNetX(settle=0.5)
+    v = compressor.init(np.ones([2, 2], np.float32), MATRIX, Step(0, 4), {})
+    v = Variables(v.params | {"log_step": tf.constant([[0.04]])}, v.state)
+    np.testing.assert_allclose(
+        compressor.project(v, MATRIX, True, SEED), np.full([2, 2], np.exp(0.04)), rtol=1e-6
+    )
+    v = compressor.update(v, MATRIX, Step(tf.constant(2, tf.int64), 4), {})
+    assert v.params["log_step"] == 0.0
+    np.testing.assert_array_equal(compressor.project(v, MATRIX, True, SEED), np.ones([2, 2]))
+    assert LilNetX(settle=1.0).init(np.ones([2, 2]), MATRIX, Step(0, 4), {}).state == {}
+
+
 def test_the_prior_is_not_told_as_bits():
     v = initial([1, 2, 3, 4], MATRIX)
     told = [float(LilNetX(slices=x).penalty(v, MATRIX, SEED)) for x in (0.0, 100.0)]
     assert told[0] == pytest.approx(told[1])
 
 
-@pytest.mark.parametrize("change", [{"step": 0.0}, {"slices": -1.0}])
+@pytest.mark.parametrize("change", [{"step": 0.0}, {"slices": -1.0}, {"settle": 1.5}])
 def test_hyperparameters_out_of_range_are_refused(change):
     with pytest.raises(CompressionError, match="above"):
         LilNetX(**change).check(MATRIX)

@@ -42,6 +42,9 @@ class LilNetX(WeightCompressor):
         slices: bits that the prior adds to a latent of a slice whose root mean square is one step.
         step_rate: multiple of the optimizer's learning rate for the logarithms of the steps.
         scale_rate: the same for the logarithms of the densities' scales.
+        settle: fraction of the training after which steps stay, at values that can be stored. Until
+            then they are exact. With 1 they are ones that can be stored all the time, and never
+            stay.
     """
 
     name: ClassVar[str] = "lilnetx"
@@ -51,12 +54,15 @@ class LilNetX(WeightCompressor):
     slices: float = 0.1
     step_rate: float = 6.0
     scale_rate: float = 6.0
+    settle: float = 0.5
 
     def check(self, info: WeightInfo) -> None:
         if any(x is not None and x <= 0 for x in (self.step, self.step_rate, self.scale_rate)):
             raise CompressionError(f"{self} cannot be for {info.path}: step and rates are above 0.")
         if self.slices is not None and self.slices < 0:
             raise CompressionError(f"{self} cannot be for {info.path}: slices is 0 or above.")
+        if self.settle is not None and not 0 < self.settle <= 1:
+            raise CompressionError(f"{self} cannot be for {info.path}: settle is above 0 to 1.")
 
     def param_shapes(self, info: WeightInfo) -> dict[str, tuple[int, ...]]:
         groups = _groups(info)
@@ -81,12 +87,14 @@ class LilNetX(WeightCompressor):
                 "log_step": np.full_like(log_scale, math.log(self.step * rms)),
                 "log_scale": log_scale,
                 **decoder,
-            }
+            },
+            state={"settled": np.bool_(step.total == 0)} if self.settle < 1 else {},
         )
 
     def project(self, v, info, training, seed):
         grouped = tf.reshape(v.params["latents"], [_groups(info), -1])
-        weight = latents.quantize(grouped, v.params["log_step"])
+        steps = latents.training_steps(v.params["log_step"], v.state.get("settled"), training)
+        weight = latents.quantize(grouped, v.params["log_step"], steps)
         if "decoder" in v.params:
             levels = latents.round_through(v.params["decoder"] / _DECODER_STEP)
             weight = tf.matmul(levels * _DECODER_STEP, weight)
@@ -99,6 +107,14 @@ class LilNetX(WeightCompressor):
         if self.slices == 0 or not info.input_axes:
             return bits
         return bits + self.slices * _slice_norms(v.params["latents"], log_step, info)
+
+    def update(self, v, info, step, gradients) -> Variables:
+        if "settled" not in v.state:
+            return v
+        log_step, settled = latents.settle(
+            v.params["log_step"], v.state["settled"], self.settle, step
+        )
+        return Variables(v.params | {"log_step": log_step}, {"settled": settled})
 
     def compress(self, v, info):
         grouped = tf.reshape(v.params["latents"], [_groups(info), -1])
