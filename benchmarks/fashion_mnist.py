@@ -21,6 +21,7 @@ VARIANTS = {
     "": {},
     "one seed": {"fillstyle": "none"},
     "3 times as long": {"marker": "*", "ms": 10},
+    "steps never settled": {"alpha": 0.4},
 }
 
 
