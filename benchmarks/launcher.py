@@ -24,7 +24,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from launch import executors, grid, identity, layout, runner
+from launch import executors, grid, identity, layout, lock, runner
 from launch.trials import Trial
 
 ARCHS = ("lenet_300_100", "lenet5", "resnet18_small", "mobilenet_v2_small", "bert_small")
@@ -189,8 +189,11 @@ def run_overhead(folder: pathlib.Path, executor: str, trials: int) -> float:
     """Returns the milliseconds a trial of a sweep whose trials do nothing, Ray's start included."""
     planned = plan(write_sweep(folder, f"{executor}_{trials}", trials))
     start = time.perf_counter()
-    with executors.create(executor, executors.Resources()) as created:
-        sweep_folder = folder / "runs" / f"{executor}_{trials}"
+    sweep_folder = folder / "runs" / f"{executor}_{trials}"
+    with (
+        lock.hold(sweep_folder),
+        executors.create(executor, executors.Resources()) as created,
+    ):
         runner.run(sweep_folder, "", planned, planned, created, run_trial)
     done = len(list(sweep_folder.glob(f"*/{layout.RESULT}")))
     if done < trials:

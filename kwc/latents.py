@@ -126,7 +126,7 @@ def settle(
     return tf.where(settled, stored, log_step), settled
 
 
-def quantize(latents: tf.Tensor, log_step: tf.Tensor, steps: tf.Tensor | None = None) -> tf.Tensor:
+def quantize(latents: tf.Tensor, log_step: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
     """Returns `step * round(latents / step)`, rounded straight through in latents and steps.
 
     The gradient is that of `round_through` and `learned_steps`: a latent takes it as it comes, the

@@ -151,7 +151,7 @@ import importlib.metadata, sys
 importlib.metadata.version = lambda name: "1.0"
 sys.path[:0] = {[str(pathlib.Path(__file__).parent), str(pathlib.Path(launch.__file__).parents[1])]}
 import launch_fakes
-from launch import cli, lock
+from launch import cli
 from launch.commands.sweep import run as sweep_run
 sweep_run.run_trial = launch_fakes.run_trial
 sweep_run.check_trial = lambda config: None

@@ -29,10 +29,10 @@ def _watch(arguments: argparse.Namespace) -> int:
     sweep, _ = grid.load(find_file(arguments.sweep))
     folder, mirror = common.locate(arguments, sweep.name)
     console = common.console()
-    with console.status("The run is starting."):
-        while not (folder / layout.TRIAL_TABLE).is_file():
-            if arguments.once or not lock.is_held(folder):
-                raise LaunchError(f"{folder} is not there yet: `kwc sweep run` makes it")
+    while not (folder / layout.TRIAL_TABLE).is_file():
+        if arguments.once or not lock.is_held(folder):
+            raise LaunchError(f"{folder} is not there yet: `kwc sweep run` makes it")
+        with console.status("The run is starting."):
             time.sleep(_MIN_SECONDS)
     if arguments.once or not console.is_terminal:
         console.print(live.picture(folder, table.read(folder)))
