@@ -46,7 +46,7 @@ def others() -> pd.DataFrame:
 
 def draw(ours: pd.DataFrame, peers: pd.DataFrame) -> plt.Figure:
     """Draws a panel for each architecture; what a comma follows in a system's name is its style."""
-    figure, panels = plt.subplots(1, len(TITLES), figsize=(11, 5.2), layout="constrained")
+    figure, panels = plt.subplots(1, len(TITLES), figsize=(11, 6), layout="constrained")
     points = pd.concat([ours.assign(system="kwc " + ours.system), peers])
     names, styles = points.system.str.partition(", ")[0].unique(), {}
     for name, color in zip(names, plt.get_cmap("tab10").colors, strict=False):
@@ -66,7 +66,7 @@ def draw(ours: pd.DataFrame, peers: pd.DataFrame) -> plt.Figure:
             panel.set_ylim(100 * max(0.86, here.accuracy.min() - 0.01), None)
         panel.set(title=title, xscale="log", xlabel="file, bytes", ylabel="test accuracy, %")
         panel.grid(alpha=0.3)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
