@@ -10,7 +10,7 @@ import pytest
 from coding_reader import DECODERS, decode_ans
 from context_reader import decode_context
 from hypothesis import given
-from test_coding import GOLDEN, arrays, fast, golden_arrays, laplace
+from test_coding import GOLDEN, arrays, code_of, fast, golden_arrays, laplace
 
 from kwc import coding
 from kwc.coding import bits, frequencies
@@ -28,7 +28,7 @@ def test_the_page_reads_the_golden_bytes(name):
 @fast
 @given(array=arrays())
 def test_the_page_reads_what_we_write(name, array):
-    code = coding.CODERS[name].encode(array)
+    code = code_of(name, array)
     if code is not None:
         assert DECODERS[name](code, array.shape, array.itemsize) == to_patterns(array).tolist()
 

@@ -93,7 +93,7 @@ def encode(array: np.ndarray, preset: str = "small", used: np.ndarray | None = N
         least = max(_LEAST_BYTES, _LEAST_FRACTION * len(data))
         if guided is not None and len(data) - len(guided) >= least:
             return Encoded(GUIDED, guided)
-    return Encoded(coder.name, data)
+    return Encoded(coder.name, bytes(data))
 
 
 def used_columns(array: np.ndarray) -> np.ndarray:

@@ -43,16 +43,7 @@ class Ans:
         if counted is None or least_bytes(*counted) >= array.nbytes:
             return None
         table = best_table(*counted)
-        coder, model = constriction.stream.stack.AnsCoder(), _model(table)
-        positions = _positions(table)
-        # From the last chunk to the first, as each chunk is, so that positions take little memory.
-        for start in reversed(range(0, len(distances), bits.CHUNK)):
-            coder.encode_reverse(positions(distances[start : start + bits.CHUNK]), model)
-        stream = coder.get_compressed().astype(_WORD, copy=False).view(np.uint8)
-        end = len(stream)
-        while end and not stream[end - 1]:
-            end -= 1
-        return b"".join((bits.zigzag(minimum), table.to_bytes(), stream[:end].data))
+        return b"".join((bits.zigzag(minimum), table.to_bytes(), _encode_stream(distances, table)))
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""
@@ -101,6 +92,20 @@ def _positions(table: Table) -> Callable[[np.ndarray], np.ndarray]:
     positions = np.zeros(int(table.symbols[-1]) + 1, np.int32)
     positions[table.symbols] = np.arange(len(table.symbols))
     return positions.__getitem__
+
+
+def _encode_stream(distances: np.ndarray, table: Table) -> memoryview:
+    """Returns the stream without the zero bytes that it ends with."""
+    coder, model = constriction.stream.stack.AnsCoder(), _model(table)
+    positions = _positions(table)
+    # From the last chunk to the first, as each chunk is, so that positions take little memory.
+    for start in reversed(range(0, len(distances), bits.CHUNK)):
+        coder.encode_reverse(positions(distances[start : start + bits.CHUNK]), model)
+    stream = coder.get_compressed().astype(_WORD, copy=False).view(np.uint8)
+    end = len(stream)
+    while end and not stream[end - 1]:
+        end -= 1
+    return stream[:end].data
 
 
 def _decode_stream(stream: bytes, count: int, table: Table, dtype: np.dtype) -> np.ndarray:

@@ -92,14 +92,18 @@ def packed_bytes(count: int, width: int) -> int:
     return (count * width + 7) // 8
 
 
-def pack(values: np.ndarray, width: int) -> bytes:
+def pack(values: np.ndarray, width: int) -> memoryview:
     """Returns unsigned integers below 2**width as a bit string, `width` bits each.
 
     >>> pack(np.array([1, 2, 3], np.uint8), 2).hex()
     '6c'
     """
-    chunks = (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
-    return b"".join(np.packbits(_to_bits(chunk, width)).tobytes() for chunk in chunks)
+    packed = np.empty(packed_bytes(len(values), width), np.uint8)
+    for start in range(0, len(values), CHUNK):
+        chunk = np.packbits(_to_bits(values[start : start + CHUNK], width))
+        first = packed_bytes(start, width)
+        packed[first : first + len(chunk)] = chunk
+    return packed.data
 
 
 def unpack(data: memoryview, count: int, width: int, dtype: np.dtype) -> np.ndarray:

@@ -15,8 +15,11 @@ class Coder(Protocol):
 
     name: str
 
-    def encode(self, array: np.ndarray) -> bytes | None:
-        """Returns the code of an array of any shape, or None where the coder does not apply."""
+    def encode(self, array: np.ndarray) -> bytes | memoryview | None:
+        """Returns the code of an array of any shape, or None where the coder does not apply.
+
+        The code may be a view of the array.
+        """
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Returns the bit patterns in C order, a new flat array (see `kwc.coding.dtypes`).
@@ -28,7 +31,7 @@ class Coder(Protocol):
         """
 
 
-def cheapest(coders: Iterable[Coder], array: np.ndarray) -> tuple[Coder, bytes]:
+def cheapest(coders: Iterable[Coder], array: np.ndarray) -> tuple[Coder, bytes | memoryview]:
     """Returns the coder with the shortest code, the earlier one in a tie, and that code."""
     codes = ((coder, coder.encode(array)) for coder in coders)
     return min(((c, code) for c, code in codes if code is not None), key=lambda pair: len(pair[1]))

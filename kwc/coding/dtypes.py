@@ -69,6 +69,16 @@ def to_patterns(array: np.ndarray) -> np.ndarray:
     return native.reshape(-1).view(pattern_dtype(native.dtype))
 
 
+def to_octets(array: np.ndarray) -> np.ndarray:
+    """Returns the little-endian bytes of the elements in C order, flat; where it can, no copy.
+
+    >>> to_octets(np.array([1, 258], np.int16)).tolist()
+    [1, 0, 2, 1]
+    """
+    patterns = to_patterns(array)
+    return patterns.astype(patterns.dtype.newbyteorder("<"), copy=False).view(np.uint8)
+
+
 def from_patterns(patterns: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Inverts `to_patterns` up to the shape.
 
@@ -99,13 +109,14 @@ def subtract_minimum(patterns: np.ndarray, dtype: np.dtype) -> tuple[int, np.nda
         dtype: integers are ordered by value, bools and floats by bit pattern.
 
     Returns:
-        The minimum, and the distances in the dtype of `patterns` (they always fit).
+        The minimum, and the distances in the dtype of `patterns` (they always fit): `patterns`
+        itself if the minimum is 0.
 
     >>> subtract_minimum(to_patterns(np.array([-128, 127], np.int8)), np.dtype(np.int8))
     (-128, array([  0, 255], dtype=uint8))
     """
     minimum = int((patterns.view(dtype) if dtype.kind == "i" else patterns).min())
-    return minimum, patterns - _modular(minimum, patterns.dtype)
+    return minimum, patterns - _modular(minimum, patterns.dtype) if minimum else patterns
 
 
 def add_minimum(minimum: int, distances: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -22,7 +22,7 @@ class Packed:
         width = int(distances.max()).bit_length()
         if width == 8 * array.dtype.itemsize:
             return None
-        return bits.zigzag(minimum) + bytes([width]) + bits.pack(distances, width)
+        return b"".join((bits.zigzag(minimum), bytes([width]), bits.pack(distances, width)))
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""

@@ -16,11 +16,14 @@ import numpy as np
 
 from kwc.coding import bits
 from kwc.coding.coder import Coder, cheapest
-from kwc.coding.dtypes import pattern_dtype, to_patterns
+from kwc.coding.dtypes import pattern_dtype, to_octets
 from kwc.coding.errors import CodingError
 from kwc.coding.frequencies import occurrences
 
 _BYTE = np.dtype(np.uint8)
+
+_MOST_PREFIX = 11
+"""The most bytes of a plane's coder and length."""
 
 _LONG = 1 << 13
 _NOISE = 7.95
@@ -42,20 +45,21 @@ class Planes:
         self._coders = tuple(coders)
         self._tried = self._coders if tried is None else tuple(tried)
 
-    def encode(self, array: np.ndarray) -> bytes | None:
+    def encode(self, array: np.ndarray) -> memoryview | None:
         """Returns for each plane, least significant first: coder, length in bytes, code."""
-        patterns = to_patterns(array)
-        if not patterns.size or patterns.itemsize == 1:
+        if not array.size or array.itemsize == 1:
             return None
-        little_endian = patterns.astype(patterns.dtype.newbyteorder("<"), copy=False)
-        octets = little_endian.view(_BYTE).reshape(-1, patterns.itemsize)
-        parts = []
-        for index in range(patterns.itemsize):
+        octets = to_octets(array).reshape(-1, array.itemsize)
+        # Written in place: parts that wait to be joined would be held twice in the end.
+        stream, end = np.empty(array.nbytes + array.itemsize * _MOST_PREFIX, _BYTE), 0
+        for index in range(array.itemsize):
             plane = self._plane(octets, index).reshape(array.shape)
             tried = self._coders[:1] if _is_noise(plane) else self._tried
             coder, data = cheapest(tried, plane)
-            parts += [bytes([self._coders.index(coder)]), bits.varint(len(data)), data]
-        return b"".join(parts)
+            for part in (bytes([self._coders.index(coder)]) + bits.varint(len(data)), data):
+                stream[end : end + len(part)] = np.frombuffer(part, _BYTE)
+                end += len(part)
+        return stream[:end].data
 
     def _plane(self, octets: np.ndarray, index: int) -> np.ndarray:
         """Returns one of the columns of bytes [n, itemsize], the least significant first."""
@@ -92,7 +96,7 @@ class Floats(Planes):
 
     name = "floats"
 
-    def encode(self, array: np.ndarray) -> bytes | None:
+    def encode(self, array: np.ndarray) -> memoryview | None:
         """Returns the planes of the patterns, each rotated left by one bit."""
         return None if array.dtype.kind in "biu" else super().encode(array)
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from kwc.coding.dtypes import pattern_dtype, to_patterns
+from kwc.coding.dtypes import pattern_dtype, to_octets
 from kwc.coding.errors import CodingError
 
 
@@ -13,10 +13,9 @@ class Raw:
 
     name = "raw"
 
-    def encode(self, array: np.ndarray) -> bytes:
-        """Returns the elements as little-endian bytes."""
-        patterns = to_patterns(array)
-        return patterns.astype(patterns.dtype.newbyteorder("<"), copy=False).tobytes()
+    def encode(self, array: np.ndarray) -> memoryview:
+        """Returns the elements as little-endian bytes: where it can, a view of the array."""
+        return to_octets(array).data
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`."""

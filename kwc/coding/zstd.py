@@ -5,6 +5,7 @@ import math
 import numpy as np
 import zstandard
 
+from kwc.coding.dtypes import to_octets
 from kwc.coding.errors import CodingError
 from kwc.coding.raw import Raw
 
@@ -24,11 +25,11 @@ class Zstd:
         """Returns the frame, which states its content size and has no checksum."""
         if not array.size:
             return None
-        raw = self._raw.encode(array)
+        octets = to_octets(array)
         parameters = zstandard.ZstdCompressionParameters.from_level(
-            _level(len(raw)), source_size=len(raw), format=_FORMAT
+            _level(len(octets)), source_size=len(octets), format=_FORMAT
         )
-        return zstandard.ZstdCompressor(compression_params=parameters).compress(raw)
+        return zstandard.ZstdCompressor(compression_params=parameters).compress(octets)
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Inverts `encode`, refusing before any work a frame that declares another size."""

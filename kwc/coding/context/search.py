@@ -57,26 +57,27 @@ def best_code(array: np.ndarray, low: int, counts: np.ndarray) -> bytes | None:
     """
     centre = _centre(counts, low)
     offset = low + centre
-    values = _values(array, offset)
     header = Header(
         offset=offset,
         has_negative=centre > 0,
         has_large=max(centre, len(counts) - 1 - centre) > 1,
-        prior=prior((values.size - counts[centre]) / values.size),
+        prior=prior((array.size - counts[centre]) / array.size),
     )
     bits = _entropy(counts[counts > 0])
-    block, has_all_rows = _part(values, bits)
+    part, has_all_rows = _part(array, offset, bits)
+    block = _values(part, offset)
     cost = _cost_on(block)
     tried = list(_folds(header, block, has_all_rows))
     if min(cost(h)[0] for h in tried if h.fold == MATRIX or block.ndim < 2) > _hopeless(block):
         return None
     # What wins by a little on a part may lose on the array, so there fewer deserve a closer look.
-    folds, neighbours = (3, 2) if block is values else (2, 1)
+    folds, neighbours = (3, 2) if part is array else (2, 1)
     headers = sorted(tried, key=cost)[:folds]
     headers = sorted((s for h in headers for s in _smooths(h)), key=cost)[:neighbours]
     header = min((o for h in headers for o in _orders(h)), key=cost)
     header = min(_smooths(header), key=cost)
-    if block is not values and values.size + bits <= _WHOLE:
+    values = block if part is array else _values(array, offset)
+    if part is not array and array.size + bits <= _WHOLE:
         cost = _cost_on(values)
     return _code(values, min(_settings(header), key=cost))
 
@@ -136,29 +137,36 @@ def _hopeless(block: np.ndarray) -> float:
     return _ORDERLESS * least_bytes(symbols - symbols[0], counts) + _LEARNING
 
 
-def _part(values: np.ndarray, bits: float) -> tuple[np.ndarray, bool]:
+def _part(array: np.ndarray, offset: int, bits: float) -> tuple[np.ndarray, bool]:
     """Returns a small array whole; else some columns, or a corner of an array with many rows.
 
     And whether the rows, which a header can split, are those of the array.
 
     Args:
-        values: the array.
+        array: the array.
+        offset: what is subtracted from its elements.
         bits: its entropy.
     """
-    work = values.size + bits
+    work = array.size + bits
     if work <= _WORK:
-        return values, True
-    *outer, middle, last = (1, 1, *values.shape)
+        return array, True
+    *outer, middle, last = (1, 1, *array.shape)
     rows = math.prod(outer) * middle
-    size = int(_WORK * values.size / work)
+    size = int(_WORK * array.size / work)
     if 1 < rows <= max(size // LEAST_SLICE, _MOST_ROWS):
-        return np.ascontiguousarray(values[..., _columns(values.reshape(rows, last), bits)]), True
-    corner = values.reshape(-1, middle, last)[:, :_CORNER, : size // min(middle, _CORNER)]
+        columns = _columns(array.reshape(rows, last) != offset, bits)
+        return np.ascontiguousarray(array[..., columns]), True
+    corner = array.reshape(-1, middle, last)[:, :_CORNER, : size // min(middle, _CORNER)]
     return np.ascontiguousarray(corner[: max(size // corner[0].size, 1)]), False
 
 
 def _columns(matrix: np.ndarray, bits: float) -> np.ndarray:
-    """Returns columns from everywhere, in ascending order; none that is nearly empty."""
+    """Returns columns from everywhere, in ascending order; none that is nearly empty.
+
+    Args:
+        matrix: bool [rows, columns], which elements are not the offset.
+        bits: the array's entropy.
+    """
     used = np.count_nonzero(matrix, axis=0)
     full = np.flatnonzero(2 * used >= used.mean())
     work = len(matrix) + bits * used[full].mean() / max(used.sum(), 1)
