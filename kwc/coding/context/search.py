@@ -76,9 +76,11 @@ def best_code(array: np.ndarray, low: int, counts: np.ndarray) -> bytes | None:
     headers = sorted((s for h in headers for s in _smooths(h)), key=cost)[:neighbours]
     header = min((o for h in headers for o in _orders(h)), key=cost)
     header = min(_smooths(header), key=cost)
-    values = block if part is array else _values(array, offset)
-    if part is not array and array.size + bits <= _WHOLE:
-        cost = _cost_on(values)
+    values = block
+    if part is not array:
+        values = _values(array, offset)
+        if array.size + bits <= _WHOLE:
+            cost = _cost_on(values)
     return _code(values, min(_settings(header), key=cost))
 
 
