@@ -18,10 +18,9 @@ from absl import app
 FOLDER = pathlib.Path(__file__).parents[1] / "results" / "fashion_mnist"
 TITLES = {"fashion_lenet_300_100": "LeNet-300-100", "fashion_lenet5": "LeNet-5 (Caffe)"}
 VARIANTS = {
-    "": {},
     "one seed": {"fillstyle": "none"},
     "3 times as long": {"marker": "*", "ms": 10},
-    "steps never settled": {"alpha": 0.4},
+    "unsettled": {"alpha": 0.4},
 }
 
 
@@ -45,7 +44,7 @@ def others() -> pd.DataFrame:
 
 
 def draw(ours: pd.DataFrame, peers: pd.DataFrame) -> plt.Figure:
-    """Draws a panel for each architecture; what a comma follows in a system's name is its style."""
+    """Draws a panel for each architecture; what follows commas in a system's name is its style."""
     figure, panels = plt.subplots(1, len(TITLES), figsize=(11, 6), layout="constrained")
     points = pd.concat([ours.assign(system="kwc " + ours.system), peers])
     names, styles = points.system.str.partition(", ")[0].unique(), {}
@@ -54,8 +53,10 @@ def draw(ours: pd.DataFrame, peers: pd.DataFrame) -> plt.Figure:
         if not name.startswith("kwc "):
             styles[name] |= {"marker": "s", "ls": ":"}
     for system, rows in points.groupby("system"):
-        name, _, variant = system.partition(", ")
-        style = styles[name] | VARIANTS[variant]
+        name, *variants = system.split(", ")
+        style = styles[name].copy()
+        for variant in variants:
+            style |= VARIANTS[variant]
         for panel, arch in zip(panels, TITLES, strict=True):
             curve = rows[rows.arch == arch].sort_values("file_bytes")
             panel.plot(curve.file_bytes, 100 * curve.accuracy, label=system, **style)
@@ -66,7 +67,8 @@ def draw(ours: pd.DataFrame, peers: pd.DataFrame) -> plt.Figure:
             panel.set_ylim(100 * max(0.86, here.accuracy.min() - 0.01), None)
         panel.set(title=title, xscale="log", xlabel="file, bytes", ylabel="test accuracy, %")
         panel.grid(alpha=0.3)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
     return figure
 
 
