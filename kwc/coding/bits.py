@@ -13,7 +13,8 @@ CHUNK = 2**16
 ALL_ZERO = -1
 """The Rice parameter that stands for "every value is 0", which takes no bits."""
 
-_MAX_VARINT_BYTES = 10
+MAX_VARINT_BYTES = 10
+"""The most bytes that `varint` makes of 64 bits."""
 
 
 class Reader:
@@ -52,12 +53,12 @@ class Reader:
     def varint(self) -> int:
         """Returns the next unsigned integer written by `varint`."""
         value = 0
-        for index in range(_MAX_VARINT_BYTES):
+        for index in range(MAX_VARINT_BYTES):
             byte = self.byte()
             value |= (byte & 0x7F) << 7 * index
             if byte < 0x80:
                 return value
-        raise CodingError(f"corrupt data: a varint is longer than {_MAX_VARINT_BYTES} bytes")
+        raise CodingError(f"corrupt data: a varint is longer than {MAX_VARINT_BYTES} bytes")
 
     def zigzag(self) -> int:
         """Returns the next signed integer written by `zigzag`."""

@@ -22,7 +22,7 @@ from kwc.coding.frequencies import occurrences
 
 _BYTE = np.dtype(np.uint8)
 
-_MOST_PREFIX = 11
+_MOST_PREFIX = 1 + bits.MAX_VARINT_BYTES
 """The most bytes of a plane's coder and length."""
 
 _LONG = 1 << 13
@@ -40,7 +40,7 @@ class Planes:
 
         Args:
             coders: those that a reader knows; the first leaves bytes as they are.
-            tried: those of them that a writer tries; all of them, if None.
+            tried: those of them that a writer tries, the first among them; all of them, if None.
         """
         self._coders = tuple(coders)
         self._tried = self._coders if tried is None else tuple(tried)
@@ -50,7 +50,8 @@ class Planes:
         if not array.size or array.itemsize == 1:
             return None
         octets = to_octets(array).reshape(-1, array.itemsize)
-        # Written in place: parts that wait to be joined would be held twice in the end.
+        # Written in place: parts that wait to be joined would be held twice in the end. The first
+        # coder makes no plane longer.
         stream, end = np.empty(array.nbytes + array.itemsize * _MOST_PREFIX, _BYTE), 0
         for index in range(array.itemsize):
             plane = self._plane(octets, index).reshape(array.shape)
